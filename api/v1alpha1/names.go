@@ -1,0 +1,37 @@
+package v1alpha1
+
+// Domain is the prefix of every label, annotation, condition and API group of Spillway's own.
+const Domain = "spillway-project.io"
+
+const (
+	// LabelAdmission on a pod or a namespace, with the value AdmissionDisabled, keeps Spillway's
+	// webhook away from the pod or from all pods of the namespace.
+	LabelAdmission = Domain + "/admission"
+	// AdmissionDisabled is the one value of LabelAdmission that means anything.
+	AdmissionDisabled = "disabled"
+)
+
+const (
+	// AnnotationMatched records on a pod which WorkloadSpread and subset it was placed by: a Record
+	// as JSON. The name and the format are OpenKruise's, so that installations change over in place.
+	AnnotationMatched = "apps.kruise.io/matched-workloadspread"
+
+	// AnnotationDeletionCost holds the value of PodDeletionCost that Spillway wrote. A cost without
+	// it, or with a different value, is the user's own and is never overwritten or removed.
+	AnnotationDeletionCost = Domain + "/deletion-cost"
+
+	// PodDeletionCost is the annotation by which a ReplicaSet's controller picks the pods to remove
+	// first (k8s.io/api/core/v1 PodDeletionCost); lower goes first.
+	PodDeletionCost = "controller.kubernetes.io/pod-deletion-cost"
+)
+
+const (
+	// ConditionSchedulable of a subset is False while pods placed there cannot be scheduled
+	// (kruise-api SubsetSchedulable). The webhook passes such a subset over.
+	ConditionSchedulable = "Schedulable"
+
+	// ConditionView, on the first subset of the aggregate status, holds in its message the resource
+	// version of the newest view of pods that the counts were taken from. A recount from an older
+	// view is refused: it would forget pods whose claims have been dropped since.
+	ConditionView = Domain + "/View"
+)

@@ -1,0 +1,67 @@
+package v1alpha1
+
+// Reason says in one word why something was decided or happened. The same value stands in events,
+// in metric labels, in logs and in the output of commands.
+type Reason string
+
+// Reasons of events on a WorkloadSpread. Those that OpenKruise has too keep its spelling.
+const (
+	// ReasonSubsetAssigned: pods were placed into a subset (first of a burst).
+	ReasonSubsetAssigned Reason = "SubsetAssigned"
+	// ReasonOverflow: a pod went past a preferred subset; the message says why.
+	ReasonOverflow Reason = "Overflow"
+	// ReasonNoSubsetAvailable: no subset had room; the pod was admitted as it was.
+	ReasonNoSubsetAvailable Reason = "NoSubsetAvailable"
+	// ReasonCreatePodFailed: a claim ended because no pod came of it (OpenKruise).
+	ReasonCreatePodFailed Reason = "CreatePodFailed"
+	// ReasonInvalidSpec: the stored spec cannot be computed with; the message names the field.
+	ReasonInvalidSpec Reason = "InvalidSpec"
+)
+
+// Reasons why a subset was not chosen for a pod.
+const (
+	// ReasonSubsetFull: active and claimed pods reach the subset's limit.
+	ReasonSubsetFull Reason = "SubsetFull"
+	// ReasonSubsetUnschedulable: the subset's condition Schedulable is False.
+	ReasonSubsetUnschedulable Reason = "SubsetUnschedulable"
+)
+
+// Reasons why a claim left the ledger without its pod having been counted.
+const (
+	// ReasonClaimWithdrawn: the request that made the claim ended before it was answered.
+	ReasonClaimWithdrawn Reason = "ClaimWithdrawn"
+	// ReasonClaimDisproved: the owner's demand proves that no creation is under way for it.
+	ReasonClaimDisproved Reason = "ClaimDisproved"
+	// ReasonClaimExpired: no pod appeared within the time in which one could still be stored.
+	ReasonClaimExpired Reason = "ClaimExpired"
+)
+
+// Reasons why the pod webhook left a pod as it was.
+const (
+	// ReasonNotManaged: no WorkloadSpread selects the pod.
+	ReasonNotManaged Reason = "NotManaged"
+	// ReasonPodInactive: the pod is terminating or has ended.
+	ReasonPodInactive Reason = "PodInactive"
+	// ReasonPodBound: the pod already names its node; placement would come too late.
+	ReasonPodBound Reason = "PodBound"
+	// ReasonSpreadGone: the WorkloadSpread was deleted while the pod was being admitted.
+	ReasonSpreadGone Reason = "SpreadGone"
+)
+
+// Reasons why a call was answered with an HTTP error, so that the failure policy decides.
+const (
+	// ReasonBadReview: the request body is no AdmissionReview that can be answered.
+	ReasonBadReview Reason = "BadReview"
+	// ReasonBodyTooLarge: the request body exceeds the configured size.
+	ReasonBodyTooLarge Reason = "BodyTooLarge"
+	// ReasonNotReady: caches have not synced yet.
+	ReasonNotReady Reason = "NotReady"
+	// ReasonDeadline: the request's time ran out before it could be decided.
+	ReasonDeadline Reason = "Deadline"
+	// ReasonUnavailable: the API server did not answer as needed.
+	ReasonUnavailable Reason = "Unavailable"
+	// ReasonUnproven: a slot is free for certain, but not yet in which subset; the retry will know.
+	ReasonUnproven Reason = "Unproven"
+	// ReasonPanic: a fault in Spillway itself.
+	ReasonPanic Reason = "Panic"
+)
