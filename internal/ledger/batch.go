@@ -1,0 +1,240 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/state"
+)
+
+// batch is what goes out in one write.
+type batch struct {
+	l   *Ledger
+	a   *account
+	key types.NamespacedName
+	ops []operation
+}
+
+// retryPause spaces attempts after an answer that says nothing about the object.
+const retryPause = 50 * time.Millisecond
+
+// commit applies the batch until it is written, or nothing of it is wanted any more.
+func (b *batch) commit() {
+	ctx, cancel := contextOf(b.ops, b.l.Clock.Now())
+	defer cancel()
+
+	base, live, err := b.base(ctx)
+	for ; ; base, live, err = b.live(ctx) {
+		b.dropEnded(err)
+		if len(b.ops) == 0 {
+			return
+		}
+		if err == nil {
+			err = b.attempt(ctx, base, live)
+		}
+		switch {
+		case err == nil:
+			b.answer(nil)
+			return
+		case apierrors.IsNotFound(err):
+			b.answer(fmt.Errorf("claim from WorkloadSpread %s: %w", b.key, ErrGone))
+			return
+		case apierrors.IsConflict(err), isStale(err):
+			continue
+		}
+		// The write may have been applied: read again, tokens tell.
+		select {
+		case <-ctx.Done():
+		case <-b.l.Clock.After(retryPause):
+		}
+	}
+}
+
+// staleError asks for a live read before an answer is given that no write has confirmed.
+type staleError struct{}
+
+func (staleError) Error() string { return "the cached copy has to be confirmed" }
+
+func isStale(err error) bool { _, ok := err.(staleError); return ok } //nolint:errorlint // never wrapped
+
+// attempt applies the operations to one copy of the object and writes it if that changed anything.
+func (b *batch) attempt(ctx context.Context, base *appsv1alpha1.WorkloadSpread, live bool) error {
+	b.dropReplaced(base)
+	written, changed, err := b.apply(ctx, base)
+	if err != nil {
+		return err
+	}
+	if !changed {
+		if !live && b.refuses() {
+			return staleError{}
+		}
+		return nil
+	}
+	start := b.l.Clock.Now()
+	stored, err := b.l.Spreads.UpdateStatus(ctx, written)
+	b.l.Recorder.Committed(b.key, len(b.ops), b.l.Clock.Since(start).Seconds(), err)
+	if err != nil {
+		return fmt.Errorf("write the status of WorkloadSpread %s: %w", b.key, err)
+	}
+	b.a.learn(stored, true, b.l.Clock.Now())
+	for _, op := range b.ops {
+		op.base().grant.Spread = stored
+	}
+	return nil
+}
+
+// apply computes what the object becomes. It returns the object to write, and whether it differs
+// from base.
+func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*appsv1alpha1.WorkloadSpread, bool, error) {
+	terms, err := spread.ParseTerms(&base.Spec)
+	if err != nil {
+		return nil, false, fmt.Errorf("read WorkloadSpread %s: %w", b.key, err)
+	}
+	var replicas int32
+	if terms.Percent {
+		if replicas, err = b.l.Workloads.Replicas(ctx, base); err != nil {
+			return nil, false, fmt.Errorf("read the replicas that the percentages of WorkloadSpread %s refer to: %w", b.key, err)
+		}
+	}
+	book := spread.Open(terms, &base.Status, replicas)
+	if err := b.recount(ctx, book, base); err != nil {
+		return nil, false, err
+	}
+	out := *base // the status is replaced, the rest is only read
+	var observed appsv1alpha1.WorkloadSpreadStatus
+	observed.ObservedGeneration = base.Status.ObservedGeneration
+	for _, op := range b.ops {
+		op.apply(b.l, book, base, &observed)
+		op.base().grant.Terms, op.base().grant.Spread = terms, base
+	}
+	if n := len(book.Disproved()); n > 0 {
+		b.l.Recorder.Disproved(b.key, n)
+	}
+	status, changed := book.Status(&base.Status, b.l.Clock.Now())
+	changed = changed || observed.ObservedGeneration != status.ObservedGeneration
+	status.ObservedGeneration = observed.ObservedGeneration
+	out.Status = *status
+	return &out, changed, nil
+}
+
+// recount brings the counts up to date from the replica's view. A status that does not tell which
+// view it was counted from proves nothing, absent entries included: then the view has to be at least
+// as new as the object, or pods are read live.
+func (b *batch) recount(ctx context.Context, book *spread.Book, base *appsv1alpha1.WorkloadSpread) error {
+	view := b.l.Pods.View(b.key)
+	if book.Observed() == 0 && view.Revision < revisionOf(base) {
+		var err error
+		if view, err = b.l.Pods.ListSpread(ctx, base); err != nil {
+			return fmt.Errorf("list the pods of WorkloadSpread %s: %w", b.key, err)
+		}
+	}
+	book.Recount(view)
+	return nil
+}
+
+// base returns the newest copy at hand, and whether it was read live.
+func (b *batch) base(ctx context.Context) (*appsv1alpha1.WorkloadSpread, bool, error) {
+	cached, err := b.l.Spreads.Cached(ctx, b.key)
+	var known *appsv1alpha1.WorkloadSpread
+	if b.a != nil {
+		known = b.a.known()
+	}
+	switch {
+	case err != nil && !apierrors.IsNotFound(err):
+		return nil, false, fmt.Errorf("read WorkloadSpread %s: %w", b.key, err)
+	case err != nil:
+		return b.live(ctx)
+	case known != nil && known.UID == cached.UID && revisionOf(known) > revisionOf(cached):
+		return known, false, nil
+	}
+	return cached, false, nil
+}
+
+// live reads the object from the API server.
+func (b *batch) live(ctx context.Context) (*appsv1alpha1.WorkloadSpread, bool, error) {
+	ws, err := b.l.Spreads.Live(ctx, b.key)
+	if err != nil {
+		return nil, false, fmt.Errorf("read WorkloadSpread %s: %w", b.key, err)
+	}
+	if b.a != nil {
+		b.a.learn(ws, false, time.Time{})
+	}
+	return ws, true, nil
+}
+
+// refuses reports whether some answer sends a pod past a subset without any write that would have
+// told whether the copy was current.
+func (b *batch) refuses() bool {
+	for _, op := range b.ops {
+		if c, ok := op.(*claimOp); ok && len(c.grant.Passed) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// dropEnded answers the operations whose context has ended. What such an operation may have left
+// behind in a write whose answer was lost, evidence or expiry takes away.
+func (b *batch) dropEnded(cause error) {
+	b.keep(func(r *request) error {
+		switch err := r.ctx.Err(); {
+		case err == nil:
+			return nil
+		case cause != nil:
+			return fmt.Errorf("%w; last attempt: %w", err, cause)
+		default:
+			return err
+		}
+	})
+}
+
+// dropReplaced answers the operations that were meant for an earlier object of the same name.
+func (b *batch) dropReplaced(base *appsv1alpha1.WorkloadSpread) {
+	b.keep(func(r *request) error {
+		if r.uid == base.UID && base.DeletionTimestamp == nil {
+			return nil
+		}
+		return ErrGone
+	})
+}
+
+// keep drops the operations for which reason returns an error, and answers them with it.
+func (b *batch) keep(reason func(*request) error) {
+	kept := b.ops[:0]
+	for _, op := range b.ops {
+		r := op.base()
+		if err := reason(r); err != nil {
+			r.answer(fmt.Errorf("claim from WorkloadSpread %s: %w", b.key, err))
+			continue
+		}
+		kept = append(kept, op)
+	}
+	b.ops = kept
+}
+
+// answer ends all operations. A claim that nobody waits for any more is given back.
+func (b *batch) answer(err error) {
+	for _, op := range b.ops {
+		if op.base().answer(err) || err != nil {
+			continue
+		}
+		if c, ok := op.(*claimOp); ok && c.grant.Token != "" {
+			b.l.withdraw(c.grant.Spread, c.claim.Version, c.grant.Token)
+		}
+	}
+}
+
+// revisionOf returns an object's resource version as a number, 0 when it is none.
+func revisionOf(ws *appsv1alpha1.WorkloadSpread) uint64 {
+	n, err := state.Revision(ws.ResourceVersion)
+	if err != nil {
+		return 0
+	}
+	return n
+}

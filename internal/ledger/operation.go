@@ -1,0 +1,111 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-project/spillway/internal/spread"
+)
+
+// operation is one change to a book. It is applied once for each attempt to write, always to a book
+// that was opened anew.
+type operation interface {
+	apply(l *Ledger, b *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus)
+	base() *request
+}
+
+// request is what all operations share: whose it is, until when, and where the answer goes.
+type request struct {
+	ctx   context.Context //nolint:containedctx // the request's own: it leaves the batch when this ends
+	key   types.NamespacedName
+	uid   types.UID
+	grant Grant
+	err   error
+	done  chan struct{}
+	// taken decides once who ends the request: the batch with an answer, or its own context.
+	taken atomic.Bool
+}
+
+func newRequest(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) *request {
+	return &request{ctx: ctx, key: keyOf(ws), uid: ws.UID, done: make(chan struct{})}
+}
+
+func (r *request) base() *request { return r }
+
+// answer hands the result to whoever waits, and reports whether anybody still does.
+func (r *request) answer(err error) bool {
+	if !r.taken.CompareAndSwap(false, true) {
+		return false
+	}
+	r.err = err
+	close(r.done)
+	return true
+}
+
+// wait returns the answer, or the context's error as soon as it ends. In the second case the batch
+// finds the request taken when it has the answer, and gives a claim back.
+func (r *request) wait() (Grant, error) {
+	select {
+	case <-r.done:
+		return r.grant, r.err
+	case <-r.ctx.Done():
+	}
+	if r.taken.CompareAndSwap(false, true) {
+		return Grant{}, fmt.Errorf("claim from WorkloadSpread %s: %w", r.key, r.ctx.Err())
+	}
+	<-r.done
+	return r.grant, r.err
+}
+
+// claimOp enters a claim.
+type claimOp struct {
+	*request
+	claim spread.Claim
+}
+
+func (l *Ledger) claimOp(ctx context.Context, r Request) *claimOp {
+	return &claimOp{
+		request: newRequest(ctx, r.Spread),
+		claim: spread.Claim{
+			Version: r.Version, Stem: l.Stem(), Name: r.PodName, Incoming: r.Incoming,
+			Ranked: r.Ranked, Demand: r.Owner.Demand, Now: l.Clock.Now(),
+		},
+	}
+}
+
+// again returns the claim as a new operation: the old one has been answered.
+func (o *claimOp) again() *claimOp {
+	return &claimOp{
+		request: &request{ctx: o.ctx, key: o.key, uid: o.uid, done: make(chan struct{})},
+		claim:   o.claim,
+	}
+}
+
+func (o *claimOp) apply(_ *Ledger, b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv1alpha1.WorkloadSpreadStatus) {
+	o.grant.Grant = b.Claim(o.claim)
+}
+
+// observation marks the spec as seen. The recount comes with every batch.
+type observation struct{ *request }
+
+func (o *observation) apply(_ *Ledger, _ *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
+	status.ObservedGeneration = ws.Generation
+}
+
+// withdrawal removes claims.
+type withdrawal struct {
+	*request
+	claims map[string][]spread.Token
+}
+
+func (o *withdrawal) apply(_ *Ledger, b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv1alpha1.WorkloadSpreadStatus) {
+	for version, tokens := range o.claims {
+		for _, t := range tokens {
+			b.Withdraw(version, t)
+		}
+	}
+}

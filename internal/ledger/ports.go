@@ -1,0 +1,67 @@
+package ledger
+
+import (
+	"context"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-project/spillway/internal/spread"
+)
+
+// Spreads reads and writes WorkloadSpreads. Errors are those of the API (k8s.io/apimachinery
+// api/errors). Objects that Cached returns are shared and never written to.
+type Spreads interface {
+	Cached(ctx context.Context, key types.NamespacedName) (*appsv1alpha1.WorkloadSpread, error)
+	Live(ctx context.Context, key types.NamespacedName) (*appsv1alpha1.WorkloadSpread, error)
+	// UpdateStatus writes the status under the object's resource version and returns what is stored.
+	UpdateStatus(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (*appsv1alpha1.WorkloadSpread, error)
+}
+
+// Pods knows the pods of WorkloadSpreads.
+type Pods interface {
+	// View is the replica's own view of the pods recorded on a WorkloadSpread.
+	View(key types.NamespacedName) spread.View
+	// Changed returns a channel that is closed at the view's next change.
+	Changed(key types.NamespacedName) <-chan struct{}
+	// ListSpread lists live all pods recorded on a WorkloadSpread.
+	ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (spread.View, error)
+	// ListOwner lists live all pods of one owner.
+	ListOwner(ctx context.Context, owner Owner) (spread.View, error)
+}
+
+// Workloads reads workloads live.
+type Workloads interface {
+	// Replicas is the replica count that percentages refer to; 0 for a workload that is gone.
+	Replicas(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (int32, error)
+	// Demand is what the owner asks its controller for. It fails with a NotFound of the API for an
+	// owner that is gone.
+	Demand(ctx context.Context, owner Owner) (Demand, error)
+}
+
+// Demand is an owner's wish for pods.
+type Demand struct {
+	// Replicas is the number of pods wanted; 0 for an owner whose kind has no such rule.
+	Replicas int32
+	// Generation of the owner that says so.
+	Generation int64
+	// Settled: the owner's controller has acted on this generation (status.observedGeneration), so
+	// no creation for an earlier number is under way.
+	Settled bool
+}
+
+// Owner is the controller of a pod, the one that creates it.
+type Owner struct {
+	Namespace, Name string
+	UID             types.UID
+	// Demand is its replica count as far as the replica's cache knows; 0 for unknown.
+	Demand int32
+}
+
+// Recorder is told what happens in the ledger. Implementations must not block.
+type Recorder interface {
+	// Committed: one attempt to write has ended; size is the number of requests in it.
+	Committed(key types.NamespacedName, size int, seconds float64, err error)
+	// Disproved: claims were released because evidence shows them to be dead.
+	Disproved(key types.NamespacedName, n int)
+}

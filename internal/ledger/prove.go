@@ -1,0 +1,199 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/spillway-project/spillway/internal/spread"
+)
+
+// arrival is a creation that waits in admission.
+type arrival struct {
+	version string
+	owner   Owner
+	since   time.Time
+}
+
+// arrive notes that a creation is under way, until the returned function is called.
+func (l *Ledger) arrive(op *claimOp, r Request) func() {
+	a := l.account(op.key)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.arrivals[op] = arrival{version: r.Version, owner: r.Owner, since: l.Clock.Now()}
+	return func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		delete(a.arrivals, op)
+		for _, w := range a.arrivals {
+			if w.version == r.Version {
+				return
+			}
+		}
+		delete(a.proofs, r.Version) // nobody is left whom the evidence could serve
+	}
+}
+
+// prove settles a claim that should not exist by what is known: its owner has all the pods it wants.
+// In the order of what it costs: the owner may want more by now; the view of pods may lag; claims may
+// be dead.
+func (l *Ledger) prove(op *claimOp, r Request) (Grant, error) {
+	demand, err := l.demand(op.ctx, r.Owner)
+	if err != nil {
+		return Grant{}, err
+	}
+	retry := op.again()
+	retry.claim.Demand = demand.Replicas
+	if demand.Replicas > op.claim.Demand {
+		if g, err := l.submit(retry); err != nil || g.Outcome != spread.Unproven {
+			return g, err
+		}
+		retry = retry.again()
+	}
+	l.awaitView(op.ctx, retry, demand.Replicas)
+	if g, err := l.submit(retry); err != nil || g.Outcome != spread.Unproven {
+		return g, err
+	}
+	retry = retry.again()
+	if retry.claim.Evidence, err = l.gather(op, r); err != nil {
+		return Grant{}, err
+	}
+	g, err := l.submit(retry)
+	if err == nil && g.Outcome == spread.Unproven {
+		err = fmt.Errorf("claim from WorkloadSpread %s: %w", op.key, ErrUnproven)
+	}
+	return g, err
+}
+
+func (l *Ledger) demand(ctx context.Context, owner Owner) (Demand, error) {
+	d, err := l.Workloads.Demand(ctx, owner)
+	if err != nil {
+		return Demand{}, fmt.Errorf("read how many pods %s/%s wants: %w", owner.Namespace, owner.Name, err)
+	}
+	return d, nil
+}
+
+// awaitView waits until the view of pods leaves room for one more pod of the owner, at most
+// DemandWait.
+func (l *Ledger) awaitView(ctx context.Context, op *claimOp, demand int32) {
+	timeout := l.Clock.NewTimer(l.DemandWait)
+	defer timeout.Stop()
+	for {
+		changed := l.Pods.Changed(op.key)
+		if l.roomFor(ctx, op, demand) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout.C():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// roomFor reports whether, by the newest status and view at hand, the owner has fewer pods than it
+// wants.
+func (l *Ledger) roomFor(ctx context.Context, op *claimOp, demand int32) bool {
+	b := batch{l: l, a: l.account(op.key), key: op.key}
+	base, _, err := b.base(ctx)
+	if err != nil {
+		return true // the next attempt will meet the error and say so
+	}
+	terms, err := spread.ParseTerms(&base.Spec)
+	if err != nil {
+		return true
+	}
+	book := spread.Open(terms, &base.Status, 0)
+	book.Recount(l.Pods.View(op.key))
+	return book.Total(op.claim.Version) < demand
+}
+
+// proof shares one live list among the claims of one version that need it.
+type proof struct {
+	mu      sync.Mutex
+	started time.Time
+	ev      *spread.Evidence
+}
+
+// gather collects evidence. A list that began after this claim arrived serves it too.
+func (l *Ledger) gather(op *claimOp, r Request) (*spread.Evidence, error) {
+	a := l.account(op.key)
+	p, since := a.proof(op, r.Version)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ev != nil && p.started.After(since) {
+		return p.ev, nil
+	}
+	started := l.Clock.Now()
+	ev, err := l.collect(op, r, a)
+	if err == nil {
+		p.started, p.ev = started, ev
+	}
+	return ev, err
+}
+
+// proof returns the shared proof of a version, and when the operation's first attempt arrived.
+func (a *account) proof(op *claimOp, version string) (*proof, time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.proofs[version]
+	if p == nil {
+		p = &proof{}
+		a.proofs[version] = p
+	}
+	return p, a.arrivals[op].since
+}
+
+// collect reads live, in this order: the status, for the claims in doubt; the owner; its pods; the
+// owner again, because the arithmetic holds only for a demand that did not change meanwhile.
+func (l *Ledger) collect(op *claimOp, r Request, a *account) (*spread.Evidence, error) {
+	b := batch{l: l, a: a, key: op.key}
+	ws, _, err := b.live(op.ctx)
+	if err != nil {
+		return nil, err
+	}
+	terms, err := spread.ParseTerms(&ws.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("read WorkloadSpread %s: %w", op.key, err)
+	}
+	before, err := l.demand(op.ctx, r.Owner)
+	if err != nil {
+		return nil, err
+	}
+	suspects := spread.Open(terms, &ws.Status, 0).Suspects(r.Version, l.Clock.Now())
+	ev := &spread.Evidence{Demand: before.Replicas, Arrivals: a.waiting(r, suspects)}
+	if ev.View, err = l.Pods.ListOwner(op.ctx, r.Owner); err != nil {
+		return nil, fmt.Errorf("list the pods of %s/%s: %w", r.Owner.Namespace, r.Owner.Name, err)
+	}
+	after, err := l.demand(op.ctx, r.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if before.Settled && before == after {
+		ev.Suspects = suspects
+	}
+	return ev, nil
+}
+
+// waiting counts the creations of an owner that wait in this replica, and clears them of suspicion:
+// a claim whose write is not answered yet belongs to a creation that is surely under way.
+func (a *account) waiting(r Request, suspects map[spread.Token]struct{}) int32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var n int32
+	for op, w := range a.arrivals {
+		if w.owner.UID != r.Owner.UID || w.version != r.Version || op.ctx.Err() != nil {
+			continue
+		}
+		n++
+		for t := range suspects {
+			if op.claim.Claims(t) {
+				delete(suspects, t)
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,207 @@
+package spread
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+)
+
+// Claim is a pod's request for a place.
+type Claim struct {
+	// Version is the template version of the pod (workload.VersionOf).
+	Version string
+	// Stem is the random part of the token, TokenStem characters of [0-9a-z]; drawn once, before
+	// the first attempt to write the claim. Unused for a pod that has a name.
+	Stem string
+	// Name is the pod's name if it has one at admission: then it is the claim's key.
+	Name string
+	// Incoming is the token that the pod came with. It counts only while it is an outstanding claim
+	// of the same version: the pod passes the webhook a second time. Otherwise it is ignored.
+	Incoming Token
+	// Ranked: the pods of this workload get a rank (percentages, on a kind that heeds the deletion
+	// cost). Then unlimited subsets are claimed from too: a rank must not be given twice.
+	Ranked bool
+	// Demand is the number of pods that the owner wants, or 0 when it is not known: the owner never
+	// has more alive and under creation.
+	Demand int32
+	// Evidence settles a claim that was Unproven before.
+	Evidence *Evidence
+	// Now is the time of the claim, kept to the second.
+	Now time.Time
+}
+
+// Outcome is the kind of a Grant.
+type Outcome uint8
+
+const (
+	// NoRoom: every subset is full or unschedulable. The pod goes without one.
+	NoRoom Outcome = iota
+	// Placed: the pod has a subset.
+	Placed
+	// Unproven: the owner has all the pods it wants and yet creates another, so something counted
+	// here is gone; the claim has to be made again with Evidence.
+	Unproven
+)
+
+// Grant is the answer to a Claim.
+type Grant struct {
+	Outcome Outcome
+	// Subset is the position of the chosen subset.
+	Subset int
+	// Token is the key under which the claim stands; empty for a place that is not claimed (an
+	// unlimited subset whose pods need no rank).
+	Token Token
+	// Rank of the pod within its subset and version, from 1; 0 for none.
+	Rank int32
+	// Repeated: the claim stood there already.
+	Repeated bool
+	// Passed lists the subsets that come before the chosen one, and why each was not taken.
+	Passed []Passed
+}
+
+// Passed is a subset that was not chosen.
+type Passed struct {
+	Subset int
+	Reason v1alpha1.Reason
+}
+
+// suspectAge is the age from which a claim without a pod is in doubt. It bounds nothing: it only
+// tells creations that are surely still under way from those worth a look.
+const suspectAge = time.Second
+
+// Claim finds a place for a pod and, if the place is limited or ranked, enters the claim.
+func (b *Book) Claim(c Claim) Grant {
+	if g, ok := b.outstanding(&c); ok {
+		return g
+	}
+	var unresolved bool
+	if c.Evidence != nil {
+		unresolved = b.weigh(c.Version, c.Evidence)
+	}
+	g := b.choose(c.Version)
+	crowded := g.Outcome == NoRoom || g.passedFull()
+	switch {
+	case crowded && c.Evidence == nil && c.Demand > 0 && b.Total(c.Version)+1 > c.Demand:
+		return Grant{Outcome: Unproven, Passed: g.Passed}
+	case g.Outcome == NoRoom && unresolved:
+		return Grant{Outcome: Unproven, Passed: g.Passed}
+	case g.Outcome == Placed:
+		b.enter(c, &g)
+	}
+	return g
+}
+
+// outstanding finds the claim that an earlier admission of the same pod, or an earlier attempt to
+// write this one, left behind.
+func (b *Book) outstanding(c *Claim) (Grant, bool) {
+	p := b.pages[c.Version]
+	if p == nil {
+		return Grant{}, false
+	}
+	for i := range p.entries {
+		for t := range p.entries[i].claims {
+			if !c.Claims(t) {
+				continue
+			}
+			return Grant{Outcome: Placed, Subset: i, Token: t, Rank: t.rank(), Repeated: true}, true
+		}
+	}
+	return Grant{}, false
+}
+
+// Claims reports whether a token in the status is this claim's.
+func (c *Claim) Claims(t Token) bool {
+	switch {
+	case c.Incoming != "" && t == c.Incoming:
+		return true
+	case c.Name != "":
+		return t == Token(c.Name)
+	default:
+		return t.stem() == c.Stem
+	}
+}
+
+// choose walks the subsets in order and returns the first that is schedulable and has room.
+func (b *Book) choose(version string) Grant {
+	var g Grant
+	p := b.pages[version]
+	for i := range b.limits {
+		var replicas, claims int32
+		if p != nil {
+			replicas, claims = p.entries[i].replicas, p.entries[i].claimed()
+		}
+		switch {
+		case b.blocked[i]:
+			g.Passed = append(g.Passed, Passed{i, v1alpha1.ReasonSubsetUnschedulable})
+		case b.room(i, replicas, claims) == 0:
+			g.Passed = append(g.Passed, Passed{i, v1alpha1.ReasonSubsetFull})
+		default:
+			g.Outcome, g.Subset = Placed, i
+			return g
+		}
+	}
+	return g
+}
+
+func (g Grant) passedFull() bool {
+	for _, p := range g.Passed {
+		if p.Reason == v1alpha1.ReasonSubsetFull {
+			return true
+		}
+	}
+	return false
+}
+
+// enter writes the claim into the book where it has to be counted: in a limited subset, where ranks
+// are given, and in any subset while claims are in doubt (the demand arithmetic is exact only if it
+// knows every creation under way).
+func (b *Book) enter(c Claim, g *Grant) {
+	counted := b.limits[g.Subset] != Unlimited || c.Ranked
+	if !counted && !b.doubtful(c.Version, c.Now) {
+		return
+	}
+	e := &b.page(c.Version).entries[g.Subset]
+	switch {
+	case c.Name != "":
+		g.Token = Token(c.Name)
+	case c.Ranked:
+		g.Rank = e.ranks.next(e.replicas + e.claimed())
+		g.Token = token(c.Stem, g.Rank)
+	default:
+		g.Token = Token(c.Stem)
+	}
+	e.claim(g.Token, metav1.NewTime(c.Now.Truncate(time.Second)))
+}
+
+func (e *entry) claimed() int32 { return int32(len(e.claims)) } //nolint:gosec // pods of one workload
+
+// doubtful reports whether the version has claims old enough to be suspected.
+func (b *Book) doubtful(version string, now time.Time) bool {
+	p := b.pages[version]
+	if p == nil {
+		return false
+	}
+	for i := range p.entries {
+		for _, at := range p.entries[i].claims {
+			if now.Sub(at.Time) > suspectAge+time.Second { // times are kept to the second
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Total is the number of pods of a version that are alive or promised a place, as far as known.
+func (b *Book) Total(version string) int32 {
+	p := b.pages[version]
+	if p == nil {
+		return 0
+	}
+	n := p.others
+	for i := range p.entries {
+		n += p.entries[i].replicas + p.entries[i].claimed()
+	}
+	return n
+}

@@ -1,0 +1,153 @@
+// Package state is what a replica knows of the cluster, fed by watches: a purpose-built view of
+// pods that keeps only what the arithmetic needs, and that can say of which moment it is.
+//
+// Input: the API server's list and watch of pods. Output: per WorkloadSpread, the pods recorded on
+// it with the resource version up to which that is everything. An ordinary informer cannot give the
+// second: its handlers run behind its store, and after a relist events arrive in any order.
+package state
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/workload"
+)
+
+// Pods is the view of pods. The zero value is not usable; see NewPods. Its methods are safe for
+// concurrent use.
+type Pods struct {
+	mu       sync.RWMutex
+	revision uint64
+	spreads  map[types.NamespacedName]*roster
+	// where finds a pod's roster again when its record changes or it goes.
+	where map[types.UID]types.NamespacedName
+
+	synced atomic.Bool
+	notify func(types.NamespacedName)
+}
+
+// roster holds the pods recorded on one WorkloadSpread.
+type roster struct {
+	pods    map[types.UID]*spread.Pod
+	changed chan struct{} // closed at the next change
+}
+
+// NewPods returns an empty view. notify, if given, is called after each change of the pods of a
+// WorkloadSpread, without locks held; it must not block.
+func NewPods(notify func(types.NamespacedName)) *Pods {
+	if notify == nil {
+		notify = func(types.NamespacedName) {}
+	}
+	return &Pods{
+		spreads: make(map[types.NamespacedName]*roster),
+		where:   make(map[types.UID]types.NamespacedName),
+		notify:  notify,
+	}
+}
+
+// Run lists and watches the pods of all namespaces until the context ends.
+func (p *Pods) Run(ctx context.Context, client kubernetes.Interface) {
+	all := client.CoreV1().Pods(metav1.NamespaceAll)
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return all.List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return all.Watch(ctx, o)
+		},
+	}
+	cache.NewReflectorWithOptions(lw, &corev1.Pod{}, p, cache.ReflectorOptions{Name: "pods"}).RunWithContext(ctx)
+}
+
+// Synced reports whether the first list has been taken in.
+func (p *Pods) Synced() bool { return p.synced.Load() }
+
+// View returns the pods recorded on a WorkloadSpread and the revision up to which they are complete.
+func (p *Pods) View(key types.NamespacedName) spread.View {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	v := spread.View{Revision: p.revision}
+	if r := p.spreads[key]; r != nil {
+		v.Pods = make([]*spread.Pod, 0, len(r.pods))
+		for _, pod := range r.pods {
+			v.Pods = append(v.Pods, pod)
+		}
+	}
+	return v
+}
+
+// Changed returns a channel that is closed when the pods of the WorkloadSpread next change.
+func (p *Pods) Changed(key types.NamespacedName) <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.roster(key).changed
+}
+
+// roster returns the roster of a WorkloadSpread, opening it when there is none. The lock is held.
+func (p *Pods) roster(key types.NamespacedName) *roster {
+	r := p.spreads[key]
+	if r == nil {
+		r = &roster{pods: make(map[types.UID]*spread.Pod), changed: make(chan struct{})}
+		p.spreads[key] = r
+	}
+	return r
+}
+
+// Forget drops what is kept for a WorkloadSpread that is gone and has no pods.
+func (p *Pods) Forget(key types.NamespacedName) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r := p.spreads[key]; r != nil && len(r.pods) == 0 {
+		close(r.changed)
+		delete(p.spreads, key)
+	}
+}
+
+// FromPod reduces a pod to what the arithmetic needs, and names the WorkloadSpread that it is
+// recorded on (the zero name for none).
+func FromPod(pod *corev1.Pod) (types.NamespacedName, *spread.Pod) {
+	out := &spread.Pod{
+		Name: pod.Name, UID: pod.UID,
+		Version: workload.VersionIgnored,
+		Active:  IsActive(pod),
+	}
+	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
+		out.Owner = ref.UID
+		gk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+		out.Version = workload.VersionOf(gk, pod.Labels)
+	}
+	record, ok := v1alpha1.ParseRecord(pod.Annotations)
+	if !ok || out.Owner == "" { // a pod without a controller is never placed: a copied record
+		return types.NamespacedName{}, out
+	}
+	out.Subset, out.Token = record.Subset, spread.Token(record.UID)
+	return types.NamespacedName{Namespace: pod.Namespace, Name: record.Name}, out
+}
+
+// IsActive reports whether a pod counts: not terminating, and neither succeeded nor failed.
+func IsActive(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+}
+
+// Revision parses a resource version. The versions of one API server are comparable as numbers.
+func Revision(resourceVersion string) (uint64, error) {
+	n, err := strconv.ParseUint(resourceVersion, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("resource version %q is not a number: %w", resourceVersion, err)
+	}
+	return n, nil
+}

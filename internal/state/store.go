@@ -1,0 +1,146 @@
+package state
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-project/spillway/internal/spread"
+)
+
+// Pods is a cache.ReflectorStore: the reflector calls the methods below one at a time, in the order
+// of the watch. Contents and revision change together, under one lock.
+
+// Add takes in a pod that the watch brought.
+func (p *Pods) Add(obj any) error { return p.Update(obj) }
+
+// Update takes in a pod that the watch brought.
+func (p *Pods) Update(obj any) error {
+	pod, revision, err := podOf(obj)
+	if err != nil {
+		return err
+	}
+	key, facts := FromPod(pod)
+	p.mu.Lock()
+	touched := p.put(pod.UID, key, facts)
+	p.revision = max(p.revision, revision)
+	p.mu.Unlock()
+	p.tell(touched...)
+	return nil
+}
+
+// Delete takes in that a pod is gone.
+func (p *Pods) Delete(obj any) error {
+	pod, revision, err := podOf(obj)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	touched := p.put(pod.UID, types.NamespacedName{}, nil)
+	p.revision = max(p.revision, revision)
+	p.mu.Unlock()
+	p.tell(touched...)
+	return nil
+}
+
+// Bookmark takes in that nothing has happened up to a resource version.
+func (p *Pods) Bookmark(resourceVersion string) error {
+	revision, err := Revision(resourceVersion)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	p.revision = max(p.revision, revision)
+	p.mu.Unlock()
+	return nil
+}
+
+// Replace takes in a list: it is all there is.
+func (p *Pods) Replace(list []any, resourceVersion string) error {
+	revision, err := Revision(resourceVersion)
+	if err != nil {
+		return fmt.Errorf("take in the list of pods: %w", err)
+	}
+	touched := make(map[types.NamespacedName]struct{})
+	note := func(keys []types.NamespacedName) {
+		for _, k := range keys {
+			touched[k] = struct{}{}
+		}
+	}
+	p.mu.Lock()
+	listed := make(map[types.UID]struct{}, len(list))
+	for _, obj := range list {
+		pod, _, err := podOf(obj)
+		if err != nil {
+			p.mu.Unlock()
+			return err
+		}
+		listed[pod.UID] = struct{}{}
+		key, facts := FromPod(pod)
+		note(p.put(pod.UID, key, facts))
+	}
+	for uid := range p.where {
+		if _, ok := listed[uid]; !ok {
+			note(p.put(uid, types.NamespacedName{}, nil))
+		}
+	}
+	p.revision = revision
+	p.mu.Unlock()
+	p.synced.Store(true)
+	for key := range touched {
+		p.notify(key)
+	}
+	return nil
+}
+
+// Resync does nothing: the view is never behind itself.
+func (p *Pods) Resync() error { return nil }
+
+// put files a pod under a WorkloadSpread, or nowhere when key is zero, and returns the
+// WorkloadSpreads whose pods that changed. The lock is held.
+func (p *Pods) put(uid types.UID, key types.NamespacedName, facts *spread.Pod) []types.NamespacedName {
+	var touched []types.NamespacedName
+	old, had := p.where[uid]
+	if had && old != key {
+		r := p.spreads[old]
+		delete(r.pods, uid)
+		delete(p.where, uid)
+		r.wake()
+		touched = append(touched, old)
+	}
+	if key == (types.NamespacedName{}) {
+		return touched
+	}
+	r := p.roster(key)
+	if before := r.pods[uid]; before != nil && *before == *facts {
+		return touched
+	}
+	r.pods[uid] = facts
+	p.where[uid] = key
+	r.wake()
+	return append(touched, key)
+}
+
+func (r *roster) wake() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (p *Pods) tell(keys ...types.NamespacedName) {
+	for _, k := range keys {
+		p.notify(k)
+	}
+}
+
+func podOf(obj any) (*corev1.Pod, uint64, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return nil, 0, fmt.Errorf("take in a pod: got a %T", obj)
+	}
+	revision, err := Revision(pod.ResourceVersion)
+	if err != nil {
+		return nil, 0, fmt.Errorf("take in pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return pod, revision, nil
+}
