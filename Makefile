@@ -1,0 +1,138 @@
+# Spillway needs Go, make, git and a C compiler to be built and tested; everything else
+# is pinned in internal/tools and test/lab and built from source. Start with "make demo".
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# One way of compiling for everything, so that builds, tests and linters share a cache.
+export CGO_ENABLED ?= 0
+export GOFLAGS ?= -trimpath
+
+VERSION ?= $(shell git describe --tags --dirty --always 2>/dev/null || echo v0.0.0-dev)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+GOARCH ?= $(shell go env GOARCH)
+IMAGE ?= spillway:$(VERSION)
+
+module := github.com/spillway-project/spillway
+ldflags := -s -w -X $(module)/internal/version.version=$(VERSION) -X $(module)/internal/version.commit=$(COMMIT)
+# Modules beside the root one: what they need must stay out of the product's go.mod.
+nested_modules := internal/tools internal/tools/lint test/lab/controlplane test/lab/nodes
+
+tool := go tool -modfile=internal/tools/go.mod
+golangci_lint := bin/tools/golangci-lint
+helm := bin/tools/helm
+
+# What to test: packages, and how long one package may take.
+unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/... ./test/chart/...
+TEST_TIMEOUT ?= 30m
+# TEST_FLAGS is for more flags of go test, such as TEST_FLAGS="-run TestX -v".
+TEST_FLAGS ?=
+gotestsum := $(tool) gotestsum --format pkgname --hide-summary skipped --
+
+##@ Start here
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## See Spillway work, in a real cluster on this machine (first time: about 10 min of building; KEEP=1 leaves it running).
+	go run ./test/demo
+
+.PHONY: test
+test: lab $(helm) ## Run all tests: unit, integration and end to end.
+	go -C internal/tools test ./...
+	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+
+##@ Develop
+
+.PHONY: build
+build: ## Build the static binaries into bin/.
+	go build -ldflags '$(ldflags)' -o bin/ ./cmd/...
+	@ls -l --block-size=K bin | awk '$$1 ~ /^-/ {printf "  bin/%-20s %s\n", $$9, $$5}'
+
+.PHONY: unit
+unit: $(helm) ## Run the tests that need no cluster.
+	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,$(unit_packages))
+
+.PHONY: race
+race: $(helm) ## Run the tests that need no cluster under the race detector.
+	CGO_ENABLED=1 $(gotestsum) -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,$(filter-out ./test/%,$(unit_packages)))
+
+.PHONY: e2e
+e2e: lab ## Run the tests that need a cluster.
+	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,./test/integration/... ./test/e2e/...)
+
+.PHONY: lint
+lint: $(golangci_lint) $(helm) ## Check code and chart against the rules of this repository.
+	$(golangci_lint) run ./...
+	for module in internal/tools test/lab/nodes; do echo "$$module:"; (cd $$module && $(CURDIR)/$(golangci_lint) run --config $(CURDIR)/.golangci.yml ./...); done
+	go -C test/lab/controlplane vet ./...
+	$(helm) lint --strict --quiet charts/spillway
+	$(tool) helm-tool lint -i charts/spillway/values.yaml -d charts/spillway/templates -e charts/spillway/values.linter.exceptions
+
+.PHONY: fmt
+fmt: $(golangci_lint) ## Format the code.
+	$(golangci_lint) fmt ./...
+	cd internal/tools && $(CURDIR)/$(golangci_lint) fmt --config $(CURDIR)/.golangci.yml ./...
+
+##@ Generated files
+
+.PHONY: generate
+generate: ## Write everything that is derived: deep copies, CRDs, permissions, chart README and schema.
+	$(tool) controller-gen object paths=./api/...
+	$(tool) controller-gen rbac:roleName=spillway paths=./cmd/... paths=./internal/... paths=./webhooks/... output:rbac:dir=config/rbac
+	cd internal/tools && go run ./manifests -root $(CURDIR)
+	$(tool) helm-tool schema -i charts/spillway/values.yaml > bin/schema.json
+	cd internal/tools && go run ./valuesschema < $(CURDIR)/bin/schema.json > $(CURDIR)/charts/spillway/values.schema.json
+	$(tool) helm-tool inject -i charts/spillway/values.yaml -o charts/spillway/README.md \
+	  --header-search '^<!-- AUTO-GENERATED -->' --footer-search '^<!-- /AUTO-GENERATED -->'
+
+.PHONY: tidy
+tidy: ## Tidy go.mod of all modules.
+	for module in . $(nested_modules); do go -C $$module mod tidy; done
+
+.PHONY: verify
+verify: ## Check that generated files, formatting and modules are as make would write them.
+	bash internal/tools/verify.sh
+
+##@ Release
+
+.PHONY: image
+image: ## Build dist/spillway-image.tar for "docker load", without a container engine.
+	GOOS=linux GOARCH=$(GOARCH) go build -ldflags '$(ldflags)' -o dist/linux_$(GOARCH)/spillway ./cmd/spillway
+	cd internal/tools && GOARCH= go run ./imagetar -binary $(CURDIR)/dist/linux_$(GOARCH)/spillway -output $(CURDIR)/dist/spillway-image.tar \
+	  -tag $(IMAGE) -arch $(GOARCH) -version $(VERSION) -revision $(COMMIT)
+
+.PHONY: chart
+chart: $(helm) ## Package the chart into dist/.
+	$(helm) package charts/spillway --destination dist
+
+.PHONY: clean
+clean: ## Remove what was built, but not the lab's binaries.
+	rm -rf dist bin/tools bin/spillway bin/kubectl-spillway
+
+##@ Built on the way
+
+.PHONY: lab
+lab: ## Build the lab's cluster: API server, nodes, cert-manager, helm (first time: about 10 min).
+	go run ./test/lab/cmd/lab build
+
+# Built like the lab's own, from the same module, so that it is compiled once.
+$(helm): test/lab/nodes/go.mod
+	@echo "building helm (first time: about 2 min)"
+	@mkdir -p $(@D)
+	go -C test/lab/nodes build -buildvcs=false -ldflags '-s -w' -o $(CURDIR)/$@ helm.sh/helm/v4/cmd/helm
+
+$(golangci_lint): internal/tools/lint/go.mod
+	@echo "building golangci-lint (first time: about 3 min)"
+	@mkdir -p $(@D)
+	go -C internal/tools/lint build -ldflags '-s -w' -o $(CURDIR)/$@ sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter
+
+# Those of the given package patterns whose folder is there.
+existing = $(foreach pattern,$(1),$(if $(wildcard $(pattern:/...=)),$(pattern)))
