@@ -1,0 +1,171 @@
+// Package placement writes a subset onto a pod. It is pure: pod and subset in, changed pod out.
+//
+// The order is fixed: the subset's patch, then its node terms and tolerations (the pin), then the
+// records. The patch comes before the pin, so that a patch that nulls affinity.nodeAffinity, as real
+// manifests do, cannot remove the pin; at the end the pin is verified to be there. Every step is
+// idempotent: a pod that has been placed comes out as it went in.
+package placement
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+)
+
+// Plan is what to write onto a pod.
+type Plan struct {
+	// Subset is the chosen subset, as the spec has it.
+	Subset *appsv1alpha1.WorkloadSpreadSubset
+	// Record goes into the annotation AnnotationMatched.
+	Record v1alpha1.Record
+	// Cost is the pod deletion cost; nil for none.
+	Cost *int32
+}
+
+// Place writes the plan onto the pod. On an error the pod is in an undefined state and must be
+// dropped; the error names the subset, the field and what is wrong.
+func Place(pod *corev1.Pod, plan Plan) error {
+	subset := plan.Subset
+	class := pod.Spec.PriorityClassName
+	if err := Patch(pod, subset.Patch.Raw); err != nil {
+		return fmt.Errorf("subset %q: patch: %w", subset.Name, err)
+	}
+	if pod.Spec.PriorityClassName != class {
+		// The Priority plugin runs again after webhooks and computes both from the class. It refuses
+		// values that belong to another one.
+		pod.Spec.Priority, pod.Spec.PreemptionPolicy = nil, nil
+	}
+	pin(pod, subset)
+	tolerate(pod, subset.Tolerations)
+	record(pod, plan)
+	return verify(pod, subset)
+}
+
+// Strip removes a record that is not backed by a claim: a copied manifest must not count towards a
+// subset. It reports whether there was one.
+func Strip(pod *corev1.Pod) bool {
+	if _, ok := pod.Annotations[v1alpha1.AnnotationMatched]; !ok {
+		return false
+	}
+	delete(pod.Annotations, v1alpha1.AnnotationMatched)
+	if ownCost(pod) {
+		delete(pod.Annotations, v1alpha1.PodDeletionCost)
+	}
+	delete(pod.Annotations, v1alpha1.AnnotationDeletionCost)
+	return true
+}
+
+// pin adds the subset's node terms: preferred ones to the list, the required one into every term
+// that the pod has, because terms are alternatives (kruise-api requiredNodeSelectorTerm).
+func pin(pod *corev1.Pod, subset *appsv1alpha1.WorkloadSpreadSubset) {
+	if subset.RequiredNodeSelectorTerm == nil && len(subset.PreferredNodeSelectorTerms) == 0 {
+		return
+	}
+	if pod.Spec.Affinity == nil {
+		pod.Spec.Affinity = &corev1.Affinity{}
+	}
+	if pod.Spec.Affinity.NodeAffinity == nil {
+		pod.Spec.Affinity.NodeAffinity = &corev1.NodeAffinity{}
+	}
+	node := pod.Spec.Affinity.NodeAffinity
+	for _, t := range subset.PreferredNodeSelectorTerms {
+		node.PreferredDuringSchedulingIgnoredDuringExecution = addMissing(node.PreferredDuringSchedulingIgnoredDuringExecution, t)
+	}
+	if subset.RequiredNodeSelectorTerm != nil {
+		require(node, subset.RequiredNodeSelectorTerm)
+	}
+}
+
+func require(node *corev1.NodeAffinity, term *corev1.NodeSelectorTerm) {
+	if node.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		node.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{}
+	}
+	required := node.RequiredDuringSchedulingIgnoredDuringExecution
+	if len(required.NodeSelectorTerms) == 0 {
+		required.NodeSelectorTerms = []corev1.NodeSelectorTerm{*term.DeepCopy()}
+		return
+	}
+	for i := range required.NodeSelectorTerms {
+		t := &required.NodeSelectorTerms[i]
+		if len(t.MatchExpressions) == 0 && len(t.MatchFields) == 0 {
+			continue // matches no node (Kubernetes API); with the subset's term added it would
+		}
+		for _, e := range term.MatchExpressions {
+			t.MatchExpressions = addMissing(t.MatchExpressions, *e.DeepCopy())
+		}
+		for _, f := range term.MatchFields {
+			t.MatchFields = addMissing(t.MatchFields, *f.DeepCopy())
+		}
+	}
+}
+
+// tolerate adds the tolerations that the pod does not have yet.
+func tolerate(pod *corev1.Pod, tolerations []corev1.Toleration) {
+	for _, t := range tolerations {
+		pod.Spec.Tolerations = addMissing(pod.Spec.Tolerations, *t.DeepCopy())
+	}
+}
+
+// addMissing appends an element unless an equal one is there.
+func addMissing[T any](list []T, element T) []T {
+	if slices.ContainsFunc(list, func(have T) bool { return equality.Semantic.DeepEqual(have, element) }) {
+		return list
+	}
+	return append(list, element)
+}
+
+// record writes the annotations, last: they override whatever the patch put there.
+func record(pod *corev1.Pod, plan Plan) {
+	if pod.Annotations == nil {
+		pod.Annotations = make(map[string]string)
+	}
+	pod.Annotations[v1alpha1.AnnotationMatched] = plan.Record.Encode()
+	if _, theirs := pod.Annotations[v1alpha1.PodDeletionCost]; plan.Cost == nil || (theirs && !ownCost(pod)) {
+		return
+	}
+	cost := strconv.Itoa(int(*plan.Cost))
+	pod.Annotations[v1alpha1.PodDeletionCost] = cost
+	pod.Annotations[v1alpha1.AnnotationDeletionCost] = cost
+}
+
+// ownCost reports whether the pod's deletion cost is one that Spillway wrote.
+func ownCost(pod *corev1.Pod) bool {
+	ours, ok := pod.Annotations[v1alpha1.AnnotationDeletionCost]
+	return ok && pod.Annotations[v1alpha1.PodDeletionCost] == ours
+}
+
+// verify checks that the pin is on the pod.
+func verify(pod *corev1.Pod, subset *appsv1alpha1.WorkloadSpreadSubset) error {
+	term := subset.RequiredNodeSelectorTerm
+	if term == nil {
+		return nil
+	}
+	affinity := pod.Spec.Affinity
+	if affinity == nil || affinity.NodeAffinity == nil || affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return fmt.Errorf("subset %q: requiredNodeSelectorTerm did not reach the pod", subset.Name)
+	}
+	for _, t := range affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+		if len(t.MatchExpressions) == 0 && len(t.MatchFields) == 0 {
+			continue
+		}
+		if !containsAll(t.MatchExpressions, term.MatchExpressions) || !containsAll(t.MatchFields, term.MatchFields) {
+			return fmt.Errorf("subset %q: requiredNodeSelectorTerm did not reach every term of the pod", subset.Name)
+		}
+	}
+	return nil
+}
+
+func containsAll(have, want []corev1.NodeSelectorRequirement) bool {
+	for _, w := range want {
+		if !slices.ContainsFunc(have, func(h corev1.NodeSelectorRequirement) bool { return equality.Semantic.DeepEqual(h, w) }) {
+			return false
+		}
+	}
+	return true
+}

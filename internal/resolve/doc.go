@@ -1,0 +1,7 @@
+// Package resolve finds what rules a pod: it walks the chain of controllers above the pod and
+// compares every link with the targets of the namespace's WorkloadSpreads. It also reads, live, the
+// numbers that percentages and demand refer to.
+//
+// Input: a pod and the manager's caches. Output: the WorkloadSpread and the pod's owner, or nothing.
+// A pod of a namespace without WorkloadSpreads costs one index look-up.
+package resolve

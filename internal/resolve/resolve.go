@@ -1,0 +1,176 @@
+package resolve
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/workload"
+)
+
+// Resolver is safe for concurrent use.
+type Resolver struct {
+	// Cache reads from informers, Live from the API server.
+	Cache, Live client.Reader
+}
+
+// Match is what was found for a pod. Spread is shared with the cache and must not be written to.
+type Match struct {
+	Spread *appsv1alpha1.WorkloadSpread
+	// Owner is the pod's controller.
+	Owner ledger.Owner
+	// Kind is what is known of the controller's kind.
+	Kind workload.Kind
+	// Version is the pod's template version.
+	Version string
+}
+
+// Pod returns the WorkloadSpread that selects a pod to be created in the namespace, or nil. Several
+// candidates are settled by name, so that every replica decides alike.
+func (r *Resolver) Pod(ctx context.Context, namespace string, pod *corev1.Pod) (*Match, error) {
+	ref := metav1.GetControllerOfNoCopy(pod)
+	if ref == nil {
+		return nil, nil //nolint:nilnil // no match is an answer
+	}
+	kind, known := workload.Lookup(groupKind(ref))
+	if !known {
+		return nil, nil //nolint:nilnil // as above
+	}
+	spreads, err := r.candidates(ctx, namespace, pod)
+	if err != nil || len(spreads) == 0 {
+		return nil, err
+	}
+	match := &Match{
+		Kind:    kind,
+		Owner:   ledger.Owner{Namespace: namespace, Name: ref.Name, UID: ref.UID},
+		Version: workload.VersionOf(kind.GroupKind, pod.Labels),
+	}
+	for ref != nil {
+		if match.Spread = targeting(spreads, ref); match.Spread != nil {
+			break
+		}
+		if groupKind(ref) != workload.ReplicaSet {
+			return nil, nil //nolint:nilnil // as above
+		}
+		owner, err := r.replicaSet(ctx, namespace, ref)
+		if err != nil || owner == nil {
+			return nil, err
+		}
+		ref = metav1.GetControllerOfNoCopy(owner)
+	}
+	if match.Spread == nil {
+		return nil, nil //nolint:nilnil // as above
+	}
+	match.Owner.Demand = r.cachedDemand(ctx, match)
+	return match, nil
+}
+
+// candidates returns the WorkloadSpreads of a namespace whose filter selects the pod.
+func (r *Resolver) candidates(ctx context.Context, namespace string, pod *corev1.Pod) ([]*appsv1alpha1.WorkloadSpread, error) {
+	var list appsv1alpha1.WorkloadSpreadList
+	if err := r.Cache.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the WorkloadSpreads of namespace %s: %w", namespace, err)
+	}
+	var found []*appsv1alpha1.WorkloadSpread
+	for i := range list.Items {
+		ws := &list.Items[i]
+		if ws.DeletionTimestamp != nil || ws.Spec.TargetReference == nil {
+			continue
+		}
+		ok, err := Selects(ws, pod.Labels)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			found = append(found, ws)
+		}
+	}
+	return found, nil
+}
+
+// Selects reports whether the targetFilter of a WorkloadSpread lets pods with these labels in. No
+// filter, and a filter without a selector, let every pod in.
+func Selects(ws *appsv1alpha1.WorkloadSpread, podLabels map[string]string) (bool, error) {
+	if ws.Spec.TargetFilter == nil || ws.Spec.TargetFilter.Selector == nil {
+		return true, nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(ws.Spec.TargetFilter.Selector)
+	if err != nil {
+		return false, fmt.Errorf("read spec.targetFilter.selector of WorkloadSpread %s/%s: %w", ws.Namespace, ws.Name, err)
+	}
+	return selector.Matches(labels.Set(podLabels)), nil
+}
+
+// targeting returns the first WorkloadSpread, by name, whose target is the referenced object. The
+// version of the API and the UID do not matter.
+func targeting(spreads []*appsv1alpha1.WorkloadSpread, ref *metav1.OwnerReference) *appsv1alpha1.WorkloadSpread {
+	var first *appsv1alpha1.WorkloadSpread
+	for _, ws := range spreads {
+		if Targets(ws, groupKind(ref), ref.Name) && (first == nil || strings.Compare(ws.Name, first.Name) < 0) {
+			first = ws
+		}
+	}
+	return first
+}
+
+// Targets reports whether the object of this kind and name is the target of a WorkloadSpread.
+func Targets(ws *appsv1alpha1.WorkloadSpread, gk schema.GroupKind, name string) bool {
+	t := ws.Spec.TargetReference
+	return t != nil && t.Name == name && schema.FromAPIVersionAndKind(t.APIVersion, t.Kind).GroupKind() == gk
+}
+
+func groupKind(ref *metav1.OwnerReference) schema.GroupKind {
+	return schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+}
+
+// replicaSet reads a ReplicaSet, live when the cache does not have it yet: the first pod of a new
+// ReplicaSet is often here before the watch event. One that does not exist has no pods to place.
+func (r *Resolver) replicaSet(ctx context.Context, namespace string, ref *metav1.OwnerReference) (*appsv1.ReplicaSet, error) {
+	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
+	var rs appsv1.ReplicaSet
+	err := r.Cache.Get(ctx, key, &rs, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) || (err == nil && rs.UID != ref.UID) {
+		err = r.Live.Get(ctx, key, &rs)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil //nolint:nilnil // gone
+	case err != nil:
+		return nil, fmt.Errorf("read ReplicaSet %s: %w", key, err)
+	case rs.UID != ref.UID:
+		return nil, nil //nolint:nilnil // another of the same name
+	}
+	return &rs, nil
+}
+
+// cachedDemand returns what the owner wants as far as the cache knows, 0 for unknown.
+func (r *Resolver) cachedDemand(ctx context.Context, m *Match) int32 {
+	if !m.Kind.Demand {
+		return 0
+	}
+	var rs appsv1.ReplicaSet
+	key := types.NamespacedName{Namespace: m.Owner.Namespace, Name: m.Owner.Name}
+	if err := r.Cache.Get(ctx, key, &rs, client.UnsafeDisableDeepCopy); err != nil || rs.UID != m.Owner.UID {
+		return 0
+	}
+	return replicasOf(rs.Spec.Replicas)
+}
+
+// replicasOf applies the API's default for an absent replica count.
+func replicasOf(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
