@@ -53,6 +53,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end }}
 {{- end }}
 
+{{- /* Namespaces that the webhook does not see, as JSON. */}}
+{{- define "spillway.excludedNamespaces" -}}
+{{- append (default list .Values.webhook.excludedNamespaces) .Release.Namespace | uniq | toJson }}
+{{- end }}
+
 {{- /* The manager's configuration file. */}}
 {{- define "spillway.config" -}}
 {{- $config := deepCopy .Values.config }}
