@@ -64,6 +64,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- $_ := set $config "apiVersion" "config.spillway-project.io/v1alpha1" }}
 {{- $_ := set $config "kind" "ManagerConfiguration" }}
 {{- $_ := set $config.leaderElection "namespace" (default .Release.Namespace $config.leaderElection.namespace) }}
+{{- if not .Values.metrics.enabled }}
+{{- $_ := set $config.metrics "port" -1 }}
+{{- end }}
 {{- toYaml $config }}
 {{- end }}
 

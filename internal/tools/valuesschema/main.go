@@ -38,8 +38,11 @@ var constraints = map[string]map[string]any{
 	"config.client.burst":                 atLeast(1),
 	"config.ledger.claimExpiry":           duration,
 	"config.ledger.demandWait":            duration,
+	"config.ledger.commitSpacing":         duration,
+	"config.shutdownDelay":                duration,
+	"config.webhook.maxBodyBytes":         atLeast(1),
 	"config.workloadSpread.workers":       atLeast(1),
-	"config.log.level":                    oneOf("debug", "info", "warn", "error"),
+	"config.log.level":                    oneOf("debug", "info", "error"),
 	"config.log.format":                   oneOf("json", "text"),
 }
 
