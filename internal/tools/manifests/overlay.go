@@ -66,20 +66,13 @@ var overlay = map[string][]change{
 				}}
 			},
 		}, {
-			path: "spec.scheduleStrategy.adaptive.rescheduleCriticalSeconds",
-			why:  "a length of time; there is no upper bound",
-			apply: func(s *apiextensionsv1.JSONSchemaProps) {
-				s.Minimum = new(float64)
-			},
+			path:  "spec.scheduleStrategy.adaptive.rescheduleCriticalSeconds",
+			why:   "a length of time; there is no upper bound",
+			apply: notNegative,
 		}, {
-			path: "spec.subsets.[].maxReplicas",
-			why:  "percentages are left to the webhook, which can say what was meant",
-			apply: func(s *apiextensionsv1.JSONSchemaProps) {
-				s.XValidations = apiextensionsv1.ValidationRules{{
-					Rule:    "type(self) != int || int(self) >= 0",
-					Message: "maxReplicas cannot be negative",
-				}}
-			},
+			path:  "spec.subsets.[].maxReplicas",
+			why:   "percentages are left to the webhook, which can say what was meant",
+			apply: notNegative,
 		},
 	},
 }
@@ -162,4 +155,9 @@ func atomicMap(s *apiextensionsv1.JSONSchemaProps) {
 func notEmpty(s *apiextensionsv1.JSONSchemaProps) {
 	one := int64(1)
 	s.MinLength = &one
+}
+
+// notNegative concerns numbers only: text in an int-or-string is not compared.
+func notNegative(s *apiextensionsv1.JSONSchemaProps) {
+	s.Minimum = new(float64)
 }
