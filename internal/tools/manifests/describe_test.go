@@ -6,7 +6,7 @@ import (
 )
 
 func TestSummary(t *testing.T) {
-	long := strings.Repeat("a", maxDescription)
+	long := strings.Repeat("A", maxDescription)
 	for name, tc := range map[string]struct{ text, want string }{
 		"short text stays":                    {"The name.", "The name."},
 		"lines become one":                    {"The\n  name\n", "The name"},
