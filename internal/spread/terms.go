@@ -54,3 +54,6 @@ func (t Terms) Index(name string) int {
 	}
 	return -1
 }
+
+// Limit returns the limit of the i-th subset.
+func (t Terms) Limit(i int) Limit { return t.limits[i] }

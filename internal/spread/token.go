@@ -2,6 +2,7 @@ package spread
 
 import (
 	"strconv"
+	"time"
 )
 
 // Token identifies a claim in the status and, as the record's uid, the pod that came of it. It is a
@@ -46,4 +47,37 @@ func (t Token) rank() int32 {
 		return 0
 	}
 	return int32(n) //nolint:gosec // parsed as 31 bits
+}
+
+// A pass is the token of a pod in an unlimited subset that is not claimed from the ledger: nothing in
+// the status vouches for it. It carries the second at which it was given, so that a second admission
+// of the same request is told from a copied manifest, without any state.
+
+// passMark begins a pass; no stem begins with it.
+const passMark = '.'
+
+// PassLife is how long a pass is recognised: the API's longest timeout of a webhook, within which a
+// pod comes back to be admitted again.
+const PassLife = 30 * time.Second
+
+// Pass returns the pass for a pod admitted at now.
+func Pass(now time.Time, stem string) Token {
+	t := string(passMark) + strconv.FormatInt(now.Unix(), 36) + stem
+	return Token(t[:min(len(t), TokenMax)])
+}
+
+// IsPass reports whether the token is a pass given within PassLife of now, by a clock that may be
+// ahead or behind by as much.
+func (t Token) IsPass(now time.Time) bool {
+	const digits = 6 // of a time in base 36, until the year 2038; seven until 4453
+	for _, n := range [...]int{digits, digits + 1} {
+		if len(t) <= n || t[0] != passMark {
+			continue
+		}
+		at, err := strconv.ParseInt(string(t[1:n+1]), 36, 64)
+		if age := now.Sub(time.Unix(at, 0)); err == nil && age < PassLife && age > -PassLife {
+			return true
+		}
+	}
+	return false
 }

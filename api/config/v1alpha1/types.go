@@ -1,0 +1,123 @@
+// Package v1alpha1 is the manager's configuration file: its types and defaults.
+//
+// The file is YAML, decoded strictly: an unknown or repeated field is an error. Every field may be
+// left out. Durations are written as 10s, 1m30s.
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// APIVersion of the configuration file.
+	APIVersion = "config.spillway-project.io/v1alpha1"
+	// Kind of the configuration file.
+	Kind = "ManagerConfiguration"
+)
+
+// ManagerConfiguration configures the manager.
+type ManagerConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// webhook configures the admission webhook server.
+	Webhook Webhook `json:"webhook,omitempty"`
+	// metrics configures the metrics endpoint.
+	Metrics Metrics `json:"metrics,omitempty"`
+	// health configures the endpoints /healthz and /readyz.
+	Health Health `json:"health,omitempty"`
+	// leaderElection chooses which replica runs the controllers. Webhooks run in every replica.
+	LeaderElection LeaderElection `json:"leaderElection,omitempty"`
+	// client limits the requests to the API server.
+	Client Client `json:"client,omitempty"`
+	// ledger configures how places in subsets are reserved.
+	Ledger Ledger `json:"ledger,omitempty"`
+	// workloadSpread configures the controller of WorkloadSpreads.
+	WorkloadSpread Controller `json:"workloadSpread,omitempty"`
+	// log configures the log on standard error.
+	Log Log `json:"log,omitempty"`
+	// shutdownDelay is how long the manager goes on serving after it was told to stop, so that the
+	// API server learns that the endpoint is gone before it is. Default 3s.
+	ShutdownDelay *metav1.Duration `json:"shutdownDelay,omitempty"`
+}
+
+// Webhook configures the admission webhook server.
+type Webhook struct {
+	// port to listen on. Default 9443.
+	Port int32 `json:"port,omitempty"`
+	// certDir holds tls.crt and tls.key; they are reloaded when they change.
+	// Default /tmp/k8s-webhook-server/serving-certs.
+	CertDir string `json:"certDir,omitempty"`
+	// maxBodyBytes bounds the size of a request. Default 7340032 (7 MiB): two objects of the largest
+	// size that the API server stores, with room for the envelope.
+	MaxBodyBytes int64 `json:"maxBodyBytes,omitempty"`
+	// timeoutSeconds bounds a request for which the API server does not say how long it waits.
+	// Default 10.
+	TimeoutSeconds int32 `json:"timeoutSeconds,omitempty"`
+}
+
+// Metrics configures the metrics endpoint.
+type Metrics struct {
+	// port to listen on; -1 turns the endpoint off. Default 8443.
+	Port int32 `json:"port,omitempty"`
+	// secure serves HTTPS and asks the API server who may read (TokenReview,
+	// SubjectAccessReview on the path /metrics). Default true.
+	Secure *bool `json:"secure,omitempty"`
+}
+
+// Health configures the probe endpoints.
+type Health struct {
+	// port to listen on. Default 8081.
+	Port int32 `json:"port,omitempty"`
+}
+
+// LeaderElection configures the lease.
+type LeaderElection struct {
+	// enabled may be false only for a single replica. Default true.
+	Enabled *bool `json:"enabled,omitempty"`
+	// namespace of the lease. Default: the manager's own.
+	Namespace string `json:"namespace,omitempty"`
+	// name of the lease. Default spillway-leader.
+	Name string `json:"name,omitempty"`
+	// leaseDuration after which another replica may take over. Default 15s.
+	LeaseDuration *metav1.Duration `json:"leaseDuration,omitempty"`
+	// renewDeadline after which a leader that cannot renew gives up. Default 10s.
+	RenewDeadline *metav1.Duration `json:"renewDeadline,omitempty"`
+	// retryPeriod between attempts. Default 2s.
+	RetryPeriod *metav1.Duration `json:"retryPeriod,omitempty"`
+}
+
+// Client limits the requests to the API server.
+type Client struct {
+	// qps is the number of requests a second in the long run. Default 200.
+	QPS float32 `json:"qps,omitempty"`
+	// burst is the number of requests that may go out at once. Default 400.
+	Burst int32 `json:"burst,omitempty"`
+}
+
+// Ledger configures how places in subsets are reserved.
+type Ledger struct {
+	// claimExpiry ends a claim for which no pod appeared. It must exceed the API server's
+	// --request-timeout: a shorter time could give a place away while its pod is being stored.
+	// Default 70s, for the API server's default of 60s.
+	ClaimExpiry *metav1.Duration `json:"claimExpiry,omitempty"`
+	// demandWait is how long a pod that its workload should not need waits for the view of pods to
+	// catch up, before pods are read from the API server. Default 1s.
+	DemandWait *metav1.Duration `json:"demandWait,omitempty"`
+	// commitSpacing is the shortest time between two writes of one WorkloadSpread by one replica. A
+	// lone pod never waits for it; in a burst it makes writes fewer and larger. Default 20ms.
+	CommitSpacing *metav1.Duration `json:"commitSpacing,omitempty"`
+}
+
+// Controller configures one controller.
+type Controller struct {
+	// workers is the number of objects reconciled at once. Default 4.
+	Workers int32 `json:"workers,omitempty"`
+}
+
+// Log configures the log.
+type Log struct {
+	// level is debug, info or error. Default info.
+	Level string `json:"level,omitempty"`
+	// format is json or text. Default json.
+	Format string `json:"format,omitempty"`
+}

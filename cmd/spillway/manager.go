@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/client-go/kubernetes"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	config "github.com/spillway-project/spillway/api/config/v1alpha1"
+	"github.com/spillway-project/spillway/internal/controller/workloadspread"
+	"github.com/spillway-project/spillway/internal/delta"
+	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/metrics"
+	"github.com/spillway-project/spillway/internal/resolve"
+	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/state"
+	"github.com/spillway-project/spillway/webhooks"
+	"github.com/spillway-project/spillway/webhooks/pod"
+	webhookspread "github.com/spillway-project/spillway/webhooks/workloadspread"
+)
+
+// +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
+// +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;create;update
+// +kubebuilder:rbac:groups=events.k8s.io,namespace=system,resources=events,verbs=create;patch
+
+// manager is the composition root: every part is made and connected here.
+type manager struct {
+	ctrl.Manager
+	config  *config.ManagerConfiguration
+	log     logr.Logger
+	changed *dirty
+	pods    *state.Pods
+	cached  atomic.Bool // the caches have synced
+	ending  atomic.Bool // told to stop; still serving
+}
+
+func newScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(appsv1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
+func newManager(rest *rest.Config, c *config.ManagerConfiguration, bind string, log logr.Logger) (*manager, error) {
+	mgr, err := ctrl.NewManager(rest, options(c, bind, log))
+	if err != nil {
+		return nil, fmt.Errorf("make the manager: %w", err)
+	}
+	m := &manager{Manager: mgr, config: c, log: log, changed: newDirty()}
+	m.pods = state.NewPods(m.changed.add)
+	client, err := kubernetes.NewForConfigAndClient(rest, mgr.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("make the client for pods: %w", err)
+	}
+	for _, step := range []func() error{
+		func() error {
+			return mgr.Add(everywhere(func(ctx context.Context) error { m.pods.Run(ctx, client); return nil }))
+		},
+		func() error { return mgr.Add(everywhere(m.awaitCaches)) },
+		func() error { return mgr.Add(m.changed) },
+		m.addProbes,
+		m.connect,
+	} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// options translates the configuration.
+func options(c *config.ManagerConfiguration, bind string, log logr.Logger) ctrl.Options {
+	address := func(port int32) string { return net.JoinHostPort(bind, strconv.Itoa(int(port))) }
+	metricsOptions := server.Options{BindAddress: "0"}
+	if c.Metrics.Port > 0 {
+		metricsOptions = server.Options{BindAddress: address(c.Metrics.Port), SecureServing: *c.Metrics.Secure, TLSOpts: []func(*tls.Config){hardened}}
+		if *c.Metrics.Secure {
+			metricsOptions.FilterProvider = filters.WithAuthenticationAndAuthorization
+		}
+	}
+	return ctrl.Options{
+		Scheme:                        newScheme(),
+		Logger:                        log,
+		Cache:                         cacheOptions(),
+		Metrics:                       metricsOptions,
+		HealthProbeBindAddress:        address(c.Health.Port),
+		LeaderElection:                *c.LeaderElection.Enabled,
+		LeaderElectionID:              c.LeaderElection.Name,
+		LeaderElectionNamespace:       c.LeaderElection.Namespace,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 &c.LeaderElection.LeaseDuration.Duration,
+		RenewDeadline:                 &c.LeaderElection.RenewDeadline.Duration,
+		RetryPeriod:                   &c.LeaderElection.RetryPeriod.Duration,
+		WebhookServer: webhook.NewServer(webhook.Options{
+			Host: bind, Port: int(c.Webhook.Port), CertDir: c.Webhook.CertDir, TLSOpts: []func(*tls.Config){hardened},
+		}),
+	}
+}
+
+// hardened turns HTTP/2 off (rapid reset, stream floods) and asks for TLS 1.2 or later.
+func hardened(c *tls.Config) {
+	c.NextProtos = []string{"http/1.1"}
+	c.MinVersion = tls.VersionTLS12
+}
+
+// connect makes ledger, webhooks and controller.
+func (m *manager) connect() error {
+	instruments := metrics.New(ctrlmetrics.Registry)
+	resolver := &resolve.Resolver{Cache: m.GetClient(), Live: m.GetAPIReader()}
+	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver}
+	book := ledger.New(ledger.Options{
+		Spreads:    &resolve.Spreads{Reader: m.GetClient(), Direct: m.GetAPIReader(), Writer: m.GetClient().Status()},
+		Pods:       pods,
+		Workloads:  resolver,
+		Recorder:   instruments,
+		Clock:      clock.RealClock{},
+		Stem:       stem,
+		DemandWait: m.config.Ledger.DemandWait.Duration,
+		Spacing:    m.config.Ledger.CommitSpacing.Duration,
+	})
+	if err := m.forgetDeleted(book); err != nil {
+		return err
+	}
+	recorder := m.GetEventRecorder("spillway")
+	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
+		&pod.Mutator{
+			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
+			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
+			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
+		},
+		&webhookspread.Validator{Reader: m.GetClient()},
+		m.synced, instruments, m.log.WithName("webhook"))
+
+	reconciler := &workloadspread.Reconciler{
+		Reader: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
+		Claims: &workloadspread.Claims{Clock: clock.RealClock{}, Expiry: m.config.Ledger.ClaimExpiry.Duration},
+	}
+	return reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), m.changed.out)
+}
+
+// stem draws the random part of a token.
+func stem() string {
+	const alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
+	raw := make([]byte, spread.TokenStem)
+	_, _ = rand.Read(raw) // never fails (crypto/rand)
+	for i, b := range raw {
+		raw[i] = alphabet[int(b)%len(alphabet)]
+	}
+	return string(raw)
+}
+
+// start runs until the context ends, and then for the shutdown delay more: the API server learns of
+// the endpoint's end a moment after we do, and until then its calls must be answered.
+func (m *manager) start(told context.Context) error {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(told))
+	defer cancel()
+	go func() {
+		<-told.Done()
+		m.ending.Store(true)
+		m.log.Info("Stopping", "after", m.config.ShutdownDelay.Duration.String())
+		select {
+		case <-time.After(m.config.ShutdownDelay.Duration):
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := m.Start(ctx); err != nil {
+		return fmt.Errorf("run the manager: %w", err)
+	}
+	return nil
+}
+
+// addProbes: alive is who answers; ready is who has synced caches, a certificate and a webhook that
+// answers, and was not told to stop.
+func (m *manager) addProbes() error {
+	started := m.GetWebhookServer().StartedChecker()
+	if err := m.AddHealthzCheck("ping", func(*http.Request) error { return nil }); err != nil {
+		return fmt.Errorf("add the liveness check: %w", err)
+	}
+	checks := map[string]func(*http.Request) error{
+		"caches": func(*http.Request) error {
+			if !m.synced() {
+				return fmt.Errorf("caches have not synced yet")
+			}
+			return nil
+		},
+		"webhook": started,
+		"running": func(*http.Request) error {
+			if m.ending.Load() {
+				return fmt.Errorf("told to stop")
+			}
+			return nil
+		},
+	}
+	for name, check := range checks {
+		if err := m.AddReadyzCheck(name, check); err != nil {
+			return fmt.Errorf("add the readiness check %s: %w", name, err)
+		}
+	}
+	return nil
+}

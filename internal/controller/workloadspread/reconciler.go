@@ -1,0 +1,142 @@
+// Package workloadspread is the controller of WorkloadSpreads. It keeps the status true when no pod
+// is being admitted: counts, limits and observedGeneration through the ledger, and the end of claims
+// from which no pod came.
+package workloadspread
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/metrics"
+	"github.com/spillway-project/spillway/internal/spread"
+)
+
+// Reconciler brings one WorkloadSpread's status up to date. It runs in the leader only.
+type Reconciler struct {
+	Reader   client.Reader
+	Ledger   *ledger.Ledger
+	Pods     ledger.Pods
+	Metrics  *metrics.Metrics
+	Recorder recorder.EventRecorder
+	Claims   *Claims
+}
+
+// passTimeout bounds one pass, the attempts to write included.
+const passTimeout = 30 * time.Second
+
+// action of all events of the controller (events.k8s.io).
+const action = "Reconcile"
+
+// Reconcile implements reconcile.Reconciler.
+func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, passTimeout)
+	defer cancel()
+
+	var ws appsv1alpha1.WorkloadSpread
+	err := r.Reader.Get(ctx, request.NamespacedName, &ws)
+	switch {
+	case apierrors.IsNotFound(err):
+		r.Claims.Forget(request.NamespacedName)
+		r.Metrics.Forget(request.NamespacedName)
+		return reconcile.Result{}, nil
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("read WorkloadSpread %s: %w", request.NamespacedName, err)
+	case ws.DeletionTimestamp != nil:
+		return reconcile.Result{}, nil
+	}
+	if _, err := spread.ParseTerms(&ws.Spec); err != nil {
+		// Permanent: tell the user and wait for the next change.
+		r.Recorder.Eventf(&ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonInvalidSpec), action, "%s", err.Error())
+		return reconcile.Result{}, nil
+	}
+	stored, err := r.Ledger.Observe(ctx, &ws)
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("observe: %w", err)
+	}
+	r.report(request.NamespacedName, stored)
+	next, err := r.expire(ctx, stored)
+	return reconcile.Result{RequeueAfter: next}, err
+}
+
+// expire ends the claims whose time is up, and returns when to look again.
+func (r *Reconciler) expire(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (time.Duration, error) {
+	due, next := r.Claims.Due(types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}, claimsOf(ws))
+	if len(due) == 0 {
+		return next, nil
+	}
+	// The view may lag: what it does not show may exist.
+	view, err := r.Pods.ListSpread(ctx, ws)
+	if err != nil {
+		return 0, fmt.Errorf("look for the pods of claims that end: %w", err)
+	}
+	seen := make(map[spread.Token]bool, 2*len(view.Pods))
+	for _, p := range view.Pods {
+		seen[p.Token], seen[spread.Token(p.Name)] = true, true
+	}
+	ended := make(map[string][]spread.Token)
+	lost := 0
+	for _, c := range due {
+		if !seen[c.token] {
+			ended[c.version] = append(ended[c.version], c.token)
+			lost++
+		}
+	}
+	if lost == 0 {
+		return next, nil
+	}
+	if err := r.Ledger.Expire(ctx, ws, ended); err != nil {
+		return 0, fmt.Errorf("end claims: %w", err)
+	}
+	r.Metrics.ClaimsEnded(client.ObjectKeyFromObject(ws), v1alpha1.ReasonClaimExpired, lost)
+	r.Recorder.Eventf(ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonCreatePodFailed), action,
+		"%d pods were admitted but never created; their places are free again. Look for quotas, other webhooks and name clashes in the events of the workload", lost)
+	return next, nil
+}
+
+// claim is one outstanding claim.
+type claim struct {
+	version string
+	token   spread.Token
+}
+
+func claimsOf(ws *appsv1alpha1.WorkloadSpread) []claim {
+	var all []claim
+	for version, subsets := range ws.Status.VersionedSubsetStatuses {
+		for i := range subsets {
+			for token := range subsets[i].CreatingPods {
+				all = append(all, claim{version, spread.Token(token)})
+			}
+		}
+	}
+	return all
+}
+
+// report sets the metrics of the subsets.
+func (r *Reconciler) report(key types.NamespacedName, ws *appsv1alpha1.WorkloadSpread) {
+	claimed := make(map[string]int32)
+	for _, subsets := range ws.Status.VersionedSubsetStatuses {
+		for i := range subsets {
+			claimed[subsets[i].Name] += int32(len(subsets[i].CreatingPods)) //nolint:gosec // pods of one workload
+		}
+	}
+	out := make([]metrics.Subset, len(ws.Status.SubsetStatuses))
+	for i := range out {
+		s := &ws.Status.SubsetStatuses[i]
+		out[i] = metrics.Subset{Name: s.Name, Active: s.Replicas, Claimed: claimed[s.Name], Missing: s.MissingReplicas, Limit: spread.Unlimited}
+		if s.MissingReplicas != spread.Unlimited {
+			out[i].Limit = s.Replicas + claimed[s.Name] + s.MissingReplicas
+		}
+	}
+	r.Metrics.Observed(key, out)
+}

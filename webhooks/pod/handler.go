@@ -1,0 +1,197 @@
+// Package pod is the mutating webhook of pods. It gathers what the decision needs, calls the packages
+// that decide, and turns the result into a patch of the pod as received.
+package pod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/go-logr/logr"
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/delta"
+	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/placement"
+	"github.com/spillway-project/spillway/internal/resolve"
+	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/state"
+	"github.com/spillway-project/spillway/webhooks/review"
+)
+
+// Path is where the webhook is served.
+const Path = "/mutate-pods"
+
+// Mutator places pods while they are created.
+type Mutator struct {
+	Resolver *resolve.Resolver
+	Ledger   *ledger.Ledger
+	Differ   *delta.Differ
+	Teller   Teller
+	Clock    clock.PassiveClock
+	Stem     func() string
+	Log      logr.Logger
+}
+
+// Teller is told what became of pods. Implementations must not block.
+type Teller interface {
+	// Placed: a pod got a subset; passed says which others were not taken, and why.
+	Placed(ws *appsv1alpha1.WorkloadSpread, subset string, passed []Passed)
+	// NoRoom: a pod was admitted without a subset.
+	NoRoom(ws *appsv1alpha1.WorkloadSpread, owner string, passed []Passed)
+}
+
+// Passed is a subset that was not taken.
+type Passed struct {
+	Subset string
+	Reason v1alpha1.Reason
+}
+
+// Review implements review.Reviewer.
+func (m *Mutator) Review(ctx context.Context, request *admissionv1.AdmissionRequest) (review.Verdict, error) {
+	if request.Operation != admissionv1.Create || request.SubResource != "" || request.Resource.Resource != "pods" {
+		return review.Verdict{Reason: v1alpha1.ReasonNotManaged}, nil
+	}
+	var received corev1.Pod
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(request.Object.Raw, &received); err != nil {
+		return review.Verdict{}, &review.Fault{Code: http.StatusBadRequest, Reason: v1alpha1.ReasonBadReview, Err: fmt.Errorf("decode the pod: %w", err)}
+	}
+	switch {
+	case !state.IsActive(&received):
+		return review.Verdict{Reason: v1alpha1.ReasonPodInactive}, nil
+	case received.Spec.NodeName != "":
+		return review.Verdict{Reason: v1alpha1.ReasonPodBound}, nil
+	}
+	match, err := m.Resolver.Pod(ctx, request.Namespace, &received)
+	if err != nil {
+		return review.Verdict{}, review.Unavailable(v1alpha1.ReasonUnavailable, err)
+	}
+	decided := received.DeepCopy()
+	reason, err := m.decide(ctx, decided, match, request)
+	if err != nil {
+		return review.Verdict{}, fault(err)
+	}
+	patch, err := m.Differ.Between(request.Object.Raw, &received, decided)
+	if err != nil {
+		return review.Verdict{}, fmt.Errorf("make the patch: %w", err)
+	}
+	return review.Verdict{Patch: patch, Reason: reason}, nil
+}
+
+// decide changes the pod to what it should be. Without a place it only loses a record that nothing
+// backs.
+func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest) (v1alpha1.Reason, error) {
+	if match == nil {
+		placement.Strip(pod)
+		return v1alpha1.ReasonNotManaged, nil
+	}
+	grant, err := m.grant(ctx, pod, match, request)
+	switch {
+	case errors.Is(err, ledger.ErrGone):
+		placement.Strip(pod)
+		return v1alpha1.ReasonSpreadGone, nil
+	case err != nil:
+		return "", err
+	}
+	dry := request.DryRun != nil && *request.DryRun
+	if grant.Outcome != spread.Placed {
+		placement.Strip(pod)
+		if !dry {
+			m.Teller.NoRoom(match.Spread, match.Owner.Name, named(grant))
+		}
+		return v1alpha1.ReasonNoSubsetAvailable, nil
+	}
+	if err := m.place(pod, match, &grant); err != nil {
+		return "", fmt.Errorf("place a pod of %s/%s by WorkloadSpread %s: %w", request.Namespace, match.Owner.Name, grant.Spread.Name, err)
+	}
+	if !dry && !grant.Repeated {
+		m.Teller.Placed(match.Spread, grant.Terms.Name(grant.Subset), named(grant))
+	}
+	if len(grant.Passed) > 0 {
+		return v1alpha1.ReasonOverflow, nil
+	}
+	return v1alpha1.ReasonSubsetAssigned, nil
+}
+
+// grant finds the pod's place: at once where there is nothing to count, else in the ledger.
+func (m *Mutator) grant(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest) (ledger.Grant, error) {
+	terms, err := spread.ParseTerms(&match.Spread.Spec)
+	if err != nil {
+		return ledger.Grant{}, fmt.Errorf("WorkloadSpread %s/%s: %w", match.Spread.Namespace, match.Spread.Name, err)
+	}
+	at := ledger.Grant{Terms: terms, Spread: match.Spread, Grant: spread.Grant{Outcome: spread.Placed}}
+	incoming := incomingRecord(pod, match.Spread.Name)
+	switch i := terms.Index(incoming.Subset); {
+	case terms.Free:
+		return at, nil
+	case i >= 0 && terms.Limit(i).IsUnlimited() && spread.Token(incoming.UID).IsPass(m.Clock.Now()):
+		at.Subset, at.Token, at.Repeated = i, spread.Token(incoming.UID), true
+		return at, nil
+	}
+	r := ledger.Request{
+		Spread: match.Spread, Version: match.Version, PodName: pod.Name,
+		Incoming: spread.Token(incoming.UID), Owner: match.Owner,
+		Ranked: terms.Percent && match.Kind.DeletionCost,
+	}
+	if request.DryRun != nil && *request.DryRun {
+		return m.Ledger.Preview(ctx, r)
+	}
+	return m.Ledger.Claim(ctx, r)
+}
+
+// incomingRecord returns the record that the pod carries, if it is of this WorkloadSpread.
+func incomingRecord(pod *corev1.Pod, spreadName string) v1alpha1.Record {
+	if r, ok := v1alpha1.ParseRecord(pod.Annotations); ok && r.Name == spreadName {
+		return r
+	}
+	return v1alpha1.Record{}
+}
+
+// place writes the grant onto the pod.
+func (m *Mutator) place(pod *corev1.Pod, match *resolve.Match, grant *ledger.Grant) error {
+	token := grant.Token
+	if token == "" && !grant.Terms.Free {
+		token = spread.Pass(m.Clock.Now(), m.Stem())
+	}
+	if string(token) == pod.Name { // claimed by name: the annotation carries no uid then
+		token = ""
+	}
+	plan := placement.Plan{
+		Subset: &grant.Spread.Spec.Subsets[grant.Subset],
+		Record: v1alpha1.Record{Name: grant.Spread.Name, Subset: grant.Terms.Name(grant.Subset), UID: string(token)},
+	}
+	if match.Kind.DeletionCost {
+		cost := grant.Terms.Cost(grant.Subset, grant.Rank)
+		plan.Cost = &cost
+	}
+	return placement.Place(pod, plan)
+}
+
+func named(g ledger.Grant) []Passed {
+	out := make([]Passed, len(g.Passed))
+	for i, p := range g.Passed {
+		out[i] = Passed{g.Terms.Name(p.Subset), p.Reason}
+	}
+	return out
+}
+
+// fault says how an error of the ledger or of the placement is answered.
+func fault(err error) error {
+	switch {
+	case errors.Is(err, ledger.ErrUnproven):
+		return review.Unavailable(v1alpha1.ReasonUnproven, err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &review.Fault{Code: http.StatusGatewayTimeout, Reason: v1alpha1.ReasonDeadline, Err: err}
+	case apierrors.ReasonForError(err) != "":
+		return review.Unavailable(v1alpha1.ReasonUnavailable, err)
+	default:
+		return &review.Fault{Code: http.StatusInternalServerError, Reason: v1alpha1.ReasonInvalidSpec, Err: err}
+	}
+}

@@ -1,0 +1,103 @@
+package pod
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/recorder"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/metrics"
+)
+
+// Events tells people by events on the WorkloadSpread, and counts. Of a burst only the first event
+// of a kind is sent: a thousand pods would drown what matters and load the API server.
+type Events struct {
+	Recorder recorder.EventRecorder
+	Metrics  *metrics.Metrics
+	Clock    clock.PassiveClock
+
+	mu   sync.Mutex
+	last map[told]time.Time
+}
+
+// told is what was told of which object.
+type told struct {
+	spread types.UID
+	subset string
+	reason v1alpha1.Reason
+}
+
+// aggregation is the time within which one thing about one object is told once.
+const aggregation = time.Minute
+
+// action of all events of the webhook (events.k8s.io).
+const action = "Admission"
+
+// Placed implements Teller.
+func (e *Events) Placed(ws *appsv1alpha1.WorkloadSpread, subset string, passed []Passed) {
+	reason := v1alpha1.ReasonSubsetAssigned
+	if len(passed) > 0 {
+		reason = v1alpha1.ReasonOverflow
+	}
+	e.Metrics.Claimed(keyOf(ws), subset, reason)
+	if !e.first(told{ws.UID, subset, reason}) {
+		return
+	}
+	if len(passed) == 0 {
+		e.Recorder.Eventf(ws, nil, corev1.EventTypeNormal, string(reason), action, "Pods go to subset %q", subset)
+		return
+	}
+	e.Recorder.Eventf(ws, nil, corev1.EventTypeNormal, string(reason), action, "Pods go to subset %q: %s", subset, explain(passed))
+}
+
+// NoRoom implements Teller.
+func (e *Events) NoRoom(ws *appsv1alpha1.WorkloadSpread, owner string, passed []Passed) {
+	e.Metrics.Claimed(keyOf(ws), "", v1alpha1.ReasonNoSubsetAvailable)
+	if e.first(told{ws.UID, "", v1alpha1.ReasonNoSubsetAvailable}) {
+		e.Recorder.Eventf(ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonNoSubsetAvailable), action,
+			"A pod of %s was admitted without a subset: %s. Raise a limit, or leave the last subset without maxReplicas", owner, explain(passed))
+	}
+}
+
+func explain(passed []Passed) string {
+	why := make([]string, len(passed))
+	for i, p := range passed {
+		text := "is full"
+		if p.Reason == v1alpha1.ReasonSubsetUnschedulable {
+			text = "cannot schedule pods now"
+		}
+		why[i] = fmt.Sprintf("%q %s", p.Subset, text)
+	}
+	return strings.Join(why, ", ")
+}
+
+// first reports whether this was not told within the last aggregation time.
+func (e *Events) first(t told) bool {
+	now := e.Clock.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.last == nil {
+		e.last = make(map[told]time.Time)
+	}
+	if at, ok := e.last[t]; ok && now.Sub(at) < aggregation {
+		return false
+	}
+	for k, at := range e.last {
+		if now.Sub(at) >= aggregation {
+			delete(e.last, k)
+		}
+	}
+	e.last[t] = now
+	return true
+}
+
+func keyOf(ws *appsv1alpha1.WorkloadSpread) types.NamespacedName {
+	return types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
+}

@@ -1,0 +1,28 @@
+// Package webhooks registers the admission webhooks with a server.
+package webhooks
+
+import (
+	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	config "github.com/spillway-project/spillway/api/config/v1alpha1"
+	"github.com/spillway-project/spillway/webhooks/pod"
+	"github.com/spillway-project/spillway/webhooks/review"
+	"github.com/spillway-project/spillway/webhooks/workloadspread"
+)
+
+// Setup registers the webhooks. ready reports whether requests can be decided yet.
+func Setup(server webhook.Server, c config.Webhook, pods *pod.Mutator, spreads *workloadspread.Validator,
+	ready func() bool, recorder review.Recorder, log logr.Logger,
+) {
+	options := func(name string) review.Options {
+		return review.Options{
+			Name: name, MaxBytes: c.MaxBodyBytes, Timeout: time.Duration(c.TimeoutSeconds) * time.Second,
+			Ready: ready, Recorder: recorder, Log: log.WithName(name),
+		}
+	}
+	server.Register(pod.Path, review.Handler(pods, options("pods")))
+	server.Register(workloadspread.Path, review.Handler(spreads, options("workloadspreads")))
+}

@@ -1,0 +1,114 @@
+// Package workloadspread is the validating webhook of WorkloadSpreads.
+package workloadspread
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	kjson "sigs.k8s.io/json"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/validation"
+	"github.com/spillway-project/spillway/webhooks/review"
+)
+
+// Path is where the webhook is served.
+const Path = "/validate-workloadspreads"
+
+// Validator refuses WorkloadSpreads that cannot work.
+type Validator struct {
+	// Reader reads the other WorkloadSpreads of the namespace, from the cache.
+	Reader client.Reader
+}
+
+// Review implements review.Reviewer.
+func (v *Validator) Review(ctx context.Context, request *admissionv1.AdmissionRequest) (review.Verdict, error) {
+	var ws, old appsv1alpha1.WorkloadSpread
+	if request.SubResource != "" {
+		return review.Verdict{}, nil
+	}
+	if err := decode(request.Object.Raw, &ws); err != nil {
+		return refuse(&ws, request, nil, err), nil
+	}
+	var errs field.ErrorList
+	switch request.Operation {
+	case admissionv1.Create:
+		errs = validation.WorkloadSpread(&ws)
+	case admissionv1.Update:
+		if err := decode(request.OldObject.Raw, &old); err == nil {
+			if ws.DeletionTimestamp != nil || equality.Semantic.DeepEqual(ws.Spec, old.Spec) {
+				return review.Verdict{}, nil // what OpenKruise accepted stays writable in all but its spec
+			}
+			errs = validation.WorkloadSpreadUpdate(&ws, &old)
+			break
+		}
+		errs = validation.WorkloadSpread(&ws)
+	default:
+		return review.Verdict{}, nil
+	}
+	rival, err := v.rival(ctx, &ws, request)
+	if err != nil {
+		return review.Verdict{}, review.Unavailable(v1alpha1.ReasonUnavailable, err)
+	}
+	errs = append(errs, rival...)
+	if len(errs) > 0 {
+		return refuse(&ws, request, errs, nil), nil
+	}
+	return review.Verdict{}, nil
+}
+
+// decode gives the type error of a wrong field its path.
+func decode(raw []byte, ws *appsv1alpha1.WorkloadSpread) error {
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(raw, ws); err != nil {
+		return fmt.Errorf("read the WorkloadSpread: %w", err)
+	}
+	return nil
+}
+
+// rival looks for another WorkloadSpread on the same target whose pods may be the same.
+func (v *Validator) rival(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, request *admissionv1.AdmissionRequest) (field.ErrorList, error) {
+	if ws.Spec.TargetReference == nil {
+		return nil, nil
+	}
+	var list appsv1alpha1.WorkloadSpreadList
+	if err := v.Reader.List(ctx, &list, client.InNamespace(request.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list the WorkloadSpreads of namespace %s: %w", request.Namespace, err)
+	}
+	var rivals []string
+	for i := range list.Items {
+		other := &list.Items[i]
+		if other.Name != ws.Name && other.Spec.TargetReference != nil && validation.Overlap(ws, other) {
+			rivals = append(rivals, other.Name)
+		}
+	}
+	if len(rivals) == 0 {
+		return nil, nil
+	}
+	slices.Sort(rivals)
+	return field.ErrorList{field.Invalid(field.NewPath("spec", "targetRef", "name"), ws.Spec.TargetReference.Name, fmt.Sprintf(
+		"WorkloadSpread %s spreads this workload already: change that one, or give both a targetFilter.selector with one label key and different values",
+		strings.Join(rivals, ", ")))}, nil
+}
+
+func refuse(ws *appsv1alpha1.WorkloadSpread, request *admissionv1.AdmissionRequest, errs field.ErrorList, err error) review.Verdict {
+	if err != nil {
+		return review.Refuse(metav1.StatusReasonBadRequest, http.StatusBadRequest, err.Error())
+	}
+	name := ws.Name
+	if name == "" {
+		name = request.Name
+	}
+	status := apierrors.NewInvalid(schema.GroupKind{Group: appsv1alpha1.GroupVersion.Group, Kind: "WorkloadSpread"}, name, errs).Status()
+	return review.Verdict{Refusal: &status, Reason: v1alpha1.ReasonInvalidSpec}
+}
