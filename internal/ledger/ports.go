@@ -26,8 +26,9 @@ type Pods interface {
 	Changed(key types.NamespacedName) <-chan struct{}
 	// ListSpread lists live all pods recorded on a WorkloadSpread.
 	ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (spread.View, error)
-	// ListOwner lists live all pods of one owner.
-	ListOwner(ctx context.Context, owner Owner) (spread.View, error)
+	// ListOwner lists live all pods of one owner. Those that are not recorded on the WorkloadSpread
+	// come without a subset.
+	ListOwner(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, owner Owner) (spread.View, error)
 }
 
 // Workloads reads workloads live.

@@ -165,7 +165,7 @@ func (l *Ledger) collect(op *claimOp, r Request, a *account) (*spread.Evidence, 
 	}
 	suspects := spread.Open(terms, &ws.Status, 0).Suspects(r.Version, l.Clock.Now())
 	ev := &spread.Evidence{Demand: before.Replicas, Arrivals: a.waiting(r, suspects)}
-	if ev.View, err = l.Pods.ListOwner(op.ctx, r.Owner); err != nil {
+	if ev.View, err = l.Pods.ListOwner(op.ctx, ws, r.Owner); err != nil {
 		return nil, fmt.Errorf("list the pods of %s/%s: %w", r.Owner.Namespace, r.Owner.Name, err)
 	}
 	after, err := l.demand(op.ctx, r.Owner)

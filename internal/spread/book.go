@@ -129,6 +129,7 @@ func (b *Book) Recount(v View) bool {
 		b.count(pod)
 	}
 	for version, p := range b.pages {
+		p.complete()
 		if p.empty() {
 			delete(b.pages, version)
 		}
@@ -149,6 +150,7 @@ func (b *Book) recountVersion(version string, v View) {
 			b.count(pod)
 		}
 	}
+	b.page(version).complete()
 	b.settle(v.Revision, before)
 }
 
@@ -182,10 +184,17 @@ func (p *page) reset() {
 	for i := range p.entries {
 		e := &p.entries[i]
 		e.replicas = 0
-		e.ranks = ranks{exact: true}
+		e.ranks = ranks{}
 		for t := range e.claims {
 			e.ranks.take(t.rank())
 		}
+	}
+}
+
+// complete marks that every counted pod's rank is known.
+func (p *page) complete() {
+	for i := range p.entries {
+		p.entries[i].ranks.exact = true
 	}
 }
 
