@@ -4,35 +4,16 @@
 - apiGroups:
   - ""
   resources:
-  - events
-  verbs:
-  - create
-  - patch
-- apiGroups:
-  - ""
-  resources:
-  - namespaces
-  - nodes
-  verbs:
-  - get
-  - list
-  - watch
-- apiGroups:
-  - ""
-  resources:
   - pods
   verbs:
-  - delete
   - get
   - list
-  - patch
   - watch
 - apiGroups:
   - apps
   resources:
   - deployments
   - replicasets
-  - statefulsets
   verbs:
   - get
   - list
@@ -50,8 +31,6 @@
   resources:
   - workloadspreads/status
   verbs:
-  - get
-  - patch
   - update
 - apiGroups:
   - authentication.k8s.io
@@ -66,14 +45,6 @@
   verbs:
   - create
 - apiGroups:
-  - batch
-  resources:
-  - jobs
-  verbs:
-  - get
-  - list
-  - watch
-- apiGroups:
   - events.k8s.io
   resources:
   - events
@@ -84,14 +55,6 @@
 
 {{- define "spillway.namespaceRules" -}}
 - apiGroups:
-  - ""
-  resources:
-  - configmaps
-  verbs:
-  - get
-  - list
-  - watch
-- apiGroups:
   - coordination.k8s.io
   resources:
   - leases
@@ -99,4 +62,11 @@
   - create
   - get
   - update
+- apiGroups:
+  - events.k8s.io
+  resources:
+  - events
+  verbs:
+  - create
+  - patch
 {{- end }}
