@@ -23,9 +23,11 @@ import (
 )
 
 func main() {
-	kubeconfig := flag.String("kubeconfig", "", "kubeconfig of the cluster to serve")
-	namespace := flag.String("cluster-resource-namespace", "cert-manager", "namespace that holds the Secrets of ClusterIssuers")
-	flag.Parse()
+	// A set of its own: controller-runtime puts flags into the global one.
+	flags := flag.NewFlagSet("cert-manager", flag.ExitOnError)
+	kubeconfig := flags.String("kubeconfig", "", "kubeconfig of the cluster to serve")
+	namespace := flags.String("cluster-resource-namespace", "cert-manager", "namespace that holds the Secrets of ClusterIssuers")
+	_ = flags.Parse(os.Args[1:]) // ends the process itself
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
