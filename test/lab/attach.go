@@ -17,7 +17,7 @@ import (
 func Attach(dir string) (*Lab, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, fmt.Errorf("resolving %s: %w", dir, err)
+		return nil, fmt.Errorf("resolving the lab's folder: %w", err)
 	}
 	content, err := os.ReadFile(filepath.Join(dir, stateFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -34,9 +34,7 @@ func Attach(dir string) (*Lab, error) {
 	if err := syscall.Kill(l.state.PID, 0); err != nil {
 		return nil, fmt.Errorf("the lab in %s has died: process %d: %w", dir, l.state.PID, err)
 	}
-	if l.builder, err = NewBuilder(l.opts.Logf); err != nil {
-		return nil, err
-	}
+	l.builder = &Builder{Repo: l.state.Repo, Cache: l.state.Cache, Logf: l.opts.Logf}
 	config, err := clientcmd.BuildConfigFromFlags("", l.Kubeconfig())
 	if err != nil {
 		return nil, fmt.Errorf("loading %s: %w", l.Kubeconfig(), err)

@@ -48,11 +48,22 @@ type Lab struct {
 // state is what a process that attaches to a lab has to know; it is a file in the lab's folder.
 type state struct {
 	PID     int               `json:"pid"` // of the process that runs the lab
+	Repo    string            `json:"repo"`
+	Cache   string            `json:"cache"`
 	Network string            `json:"network"`
 	Bin     map[string]string `json:"bin"` // folders of the binaries
 	Options Options           `json:"options"`
 	Metrics map[string]string `json:"metrics"`
 	Started time.Time         `json:"started"`
+	// Processes are filled in when the lab is ready.
+	Processes []Process `json:"processes"`
+}
+
+// Process is one of the processes that a lab consists of.
+type Process struct {
+	Name string `json:"name"`
+	PID  int    `json:"pid"`
+	Log  string `json:"log"`
 }
 
 const stateFile = "lab.json"
@@ -69,7 +80,7 @@ func Start(ctx context.Context, opts Options) (*Lab, error) {
 		return nil, err
 	}
 	l := &Lab{opts: opts, builder: builder, state: state{
-		PID: os.Getpid(), Bin: map[string]string{}, Metrics: map[string]string{}, Options: opts, Started: time.Now(),
+		PID: os.Getpid(), Repo: builder.Repo, Cache: builder.Cache, Bin: map[string]string{}, Metrics: map[string]string{}, Options: opts, Started: time.Now(),
 	}}
 	// Built first, so that a slow build is told apart from a slow start.
 	if err := l.build(ctx); err != nil {
@@ -246,6 +257,9 @@ func (l *Lab) setMetrics(name, url string) {
 func (l *Lab) writeState() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, p := range l.processes {
+		l.state.Processes = append(l.state.Processes, Process{Name: p.name, PID: p.cmd.Process.Pid, Log: p.log})
+	}
 	content, err := json.MarshalIndent(l.state, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encoding the lab's state: %w", err)
@@ -341,6 +355,13 @@ func (l *Lab) Client() client.WithWatch { return l.client }
 
 // Clientset is the typed client of the cluster.
 func (l *Lab) Clientset() *kubernetes.Clientset { return l.kube }
+
+// Processes are the processes of the lab besides the one that started it, which also holds the
+// egress proxy. Their IDs let a benchmark read CPU seconds and memory.
+func (l *Lab) Processes() []Process { return slices.Clone(l.state.Processes) }
+
+// Started is when the start of the lab began.
+func (l *Lab) Started() time.Time { return l.state.Started }
 
 // Metrics are the URLs of the metrics of kube-controller-manager and kube-scheduler, which accept
 // the administrator's certificate. The API server's are at /metrics of Config().Host.

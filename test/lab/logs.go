@@ -13,8 +13,8 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// tail is the end of a log file, or why it cannot be read: it goes into messages about failures.
-func tail(file string, lines int) string {
+// Tail is the end of a log file, at most n lines, or why it cannot be read: it goes into messages about failures.
+func Tail(file string, n int) string {
 	const window = 64 << 10
 	f, err := os.Open(file)
 	if err != nil {
@@ -26,13 +26,13 @@ func tail(file string, lines int) string {
 		return fmt.Sprintf("(no log: %v)", err)
 	}
 	content := make([]byte, min(info.Size(), window))
-	n, _ := f.ReadAt(content, info.Size()-int64(len(content)))
-	return lastLines(string(content[:n]), lines)
+	read, _ := f.ReadAt(content, info.Size()-int64(len(content)))
+	return lastLines(string(content[:read]), n)
 }
 
 // LogTail is the end of the log of one of the lab's processes, such as kube-apiserver or kwok, at most n lines.
 func (l *Lab) LogTail(name string, n int) string {
-	return tail(filepath.Join(l.logs(), name+".log"), n)
+	return Tail(filepath.Join(l.logs(), name+".log"), n)
 }
 
 // CopyLogs makes dir a copy of the lab's logs, those of its containers included. What dir held before is removed.

@@ -116,7 +116,7 @@ func (p *process) kill() {
 func (p *process) exited() error {
 	select {
 	case <-p.done:
-		return fmt.Errorf("%s ended: %w\n%s", p.name, errors.Join(p.err, errEnded), tail(p.log, 15))
+		return fmt.Errorf("%s ended: %w\n%s", p.name, errors.Join(p.err, errEnded), Tail(p.log, 15))
 	default:
 		return nil
 	}
