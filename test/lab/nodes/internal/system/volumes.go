@@ -68,7 +68,7 @@ func (p *pod) syncVolume(ctx context.Context, volume *corev1.Volume) error {
 			return err
 		}
 	}
-	return writeVolume(dir, files)
+	return writeVolume(dir, files, fsGroup(p.spec()))
 }
 
 // makeShared makes a folder that any user of the pod may write to, as an emptyDir is.
@@ -217,13 +217,27 @@ func (p *pod) token(ctx context.Context, volume string, source *corev1.ServiceAc
 	return answer.Status.Token, nil
 }
 
+// noGroup leaves a file's group as it is.
+const noGroup = -1
+
+// fsGroup is the group that the pod's volumes belong to. Without root there is nothing to do: the
+// containers run as the user who writes the files.
+func fsGroup(object *corev1.Pod) int {
+	if context := object.Spec.SecurityContext; context != nil && context.FSGroup != nil && os.Geteuid() == 0 {
+		return int(*context.FSGroup)
+	}
+	return noGroup
+}
+
 // dataLink is the symbolic link that all files of a volume lead through: changing it changes them
 // all at once, and programs that watch volumes watch for exactly that.
 const dataLink = "..data"
 
 // writeVolume makes dir show files, as the kubelet does: nothing happens when they are the same, and
 // else they change all at once.
-func writeVolume(dir string, files map[string]file) error {
+//
+// group, unless it is noGroup, may read the files whatever their mode says.
+func writeVolume(dir string, files map[string]file, group int) error {
 	if upToDate(dir, files) {
 		return nil
 	}
@@ -243,7 +257,11 @@ func writeVolume(dir string, files map[string]file) error {
 		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 			return err
 		}
-		if err := errors.Join(os.WriteFile(target, f.content, f.mode), os.Chmod(target, f.mode)); err != nil {
+		mode := f.mode
+		if group != noGroup {
+			mode |= 0o440
+		}
+		if err := errors.Join(os.WriteFile(target, f.content, mode), os.Chown(target, -1, group), os.Chmod(target, mode)); err != nil {
 			return err
 		}
 	}
