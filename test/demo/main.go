@@ -1,0 +1,100 @@
+// Command demo shows Spillway at work: it starts a real cluster on this machine, installs
+// the chart, applies the samples of config/samples, scales the workload and prints where
+// its pods are. It ends with status 0 only if every count was exact.
+//
+// With KEEP=1 the cluster goes on running afterwards.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	d := &demo{out: newPrinter(os.Stdout), keep: os.Getenv("KEEP") == "1"}
+	if err := d.run(ctx); err != nil {
+		d.out.failure(err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// A demo is one run of the scenario.
+type demo struct {
+	out     *printer
+	keep    bool
+	cluster *cluster
+}
+
+func (d *demo) run(ctx context.Context) (err error) {
+	began := time.Now()
+	d.out.title("Spillway: half of a workload on the cluster's own nodes, the rest on a virtual node")
+
+	// 1. A cluster, which is gone again at the end unless it is to be kept.
+	d.out.step("A cluster on this machine: 3 own nodes, 1 virtual node, cert-manager")
+	if d.cluster, err = startCluster(ctx, d.keep, d.out); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.cluster.saveLogs(d.out.progress))
+		}
+		if !d.keep || err != nil {
+			err = errors.Join(err, d.cluster.lab.Stop())
+		}
+	}()
+
+	// 2. Spillway as a user installs it.
+	d.out.step("helm install spillway charts/spillway --wait")
+	if err := d.cluster.install(ctx, d.out.progress); err != nil {
+		return err
+	}
+
+	// 3. The samples, and then the same workload smaller and larger: a percentage keeps
+	// its ratio both ways.
+	d.out.step("kubectl apply: a WorkloadSpread (at most 50% on own nodes) and a Deployment of 10 pods")
+	if err := d.cluster.applySamples(ctx); err != nil {
+		return err
+	}
+	if err := d.show(ctx, 10); err != nil {
+		return err
+	}
+	for _, replicas := range []int32{4, 12} {
+		d.out.step(fmt.Sprintf("kubectl scale deployment web --replicas=%d", replicas))
+		if _, err := d.cluster.lab.Kubectl(ctx, "scale", "deployment", workload, fmt.Sprintf("--replicas=%d", replicas)); err != nil {
+			return err
+		}
+		if err := d.show(ctx, replicas); err != nil {
+			return err
+		}
+	}
+
+	d.out.success(fmt.Sprintf("Every count was exact: on the nodes and in the status, three times. %s in all.", time.Since(began).Round(time.Second)))
+	if d.keep {
+		return d.cluster.farewell(ctx, d.out)
+	}
+	d.out.hint("KEEP=1 make demo leaves the cluster running, to try things in.")
+	return nil
+}
+
+// show waits until the workload has settled, prints its spread and says whether it is
+// what the WorkloadSpread asks for.
+func (d *demo) show(ctx context.Context, replicas int32) error {
+	began := time.Now()
+	seen, err := d.cluster.settle(ctx, replicas)
+	if seen != nil {
+		d.out.table(seen)
+	}
+	if err != nil {
+		return err
+	}
+	d.out.progress("%-8s %-24s %s", "settled", fmt.Sprintf("%d pods", replicas), (time.Since(began) - calm).Round(10*time.Millisecond))
+	return nil
+}
