@@ -296,12 +296,17 @@ func (l *Lab) stop() error {
 	processes := slices.Clone(l.processes)
 	l.mu.Unlock()
 	// Nothing of a lab is worth an orderly shutdown. Kubelets first: their containers die with them.
+	if l.reaper != nil {
+		processes = append(processes, l.reaper)
+	}
 	for _, p := range slices.Backward(processes) {
 		p.kill()
 	}
-	if l.reaper != nil {
-		l.reaper.kill()
-		_ = l.pipe.Close()
+	for _, p := range processes {
+		<-p.done
+	}
+	if l.pipe != nil {
+		_ = l.pipe.Close() // after the reaper's end: nobody listens
 	}
 	if l.spawner != nil {
 		l.spawner.close()

@@ -105,11 +105,10 @@ func (s *spawner) start(c command) (*process, error) {
 	return p, nil
 }
 
-// kill ends the process and everything in its process group at once.
+// kill ends the process and everything in its process group; done tells when.
 func (p *process) kill() {
 	// An error means that the group is gone, which is what was wanted.
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-	<-p.done
 }
 
 // exited tells whether the process ended by itself, as an error that quotes its last words.

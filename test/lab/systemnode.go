@@ -9,12 +9,15 @@ import (
 	"path/filepath"
 )
 
-// SystemNode is the name of the node whose pods are processes. Its taint-free label
-// LabelSystemNode lets a chart select it.
+// SystemNode is the name of the node whose pods are processes.
 const SystemNode = "system"
 
-// LabelSystemNode is on the system node only, with value "true".
-const LabelSystemNode = "lab.spillway-project.io/system"
+// LabelSystemNode, with value "true", selects the system node. It has a taint of the same name, so
+// that only pods come that ask for it: it runs only images that it was told about.
+const (
+	LabelSystemNode = "lab.spillway-project.io/system"
+	TaintSystemNode = "lab.spillway-project.io/system"
+)
 
 // Pod is a pod of the system node.
 type Pod struct {
