@@ -95,6 +95,10 @@ var columns = map[string][]apiextensionsv1.CustomResourceColumnDefinition{
 	},
 }
 
+// strategyPath mends the column Adaptive of OpenKruise, which filters a string as if it
+// were a list and therefore is empty whatever the strategy.
+const strategyPath = ".spec.scheduleStrategy.type"
+
 // adjust applies overlay and columns to a generated definition and shortens its
 // descriptions.
 func adjust(crd *apiextensionsv1.CustomResourceDefinition) error {
@@ -113,6 +117,10 @@ func adjust(crd *apiextensionsv1.CustomResourceDefinition) error {
 		for j := range version.AdditionalPrinterColumns {
 			column := &version.AdditionalPrinterColumns[j]
 			column.Description = summary(column.Description)
+			if strings.HasPrefix(column.JSONPath, strategyPath+"[") {
+				column.JSONPath, column.Type = strategyPath, "string"
+				column.Description = "Strategy, which is Fixed unless it is given."
+			}
 		}
 	}
 	return nil
