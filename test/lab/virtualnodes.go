@@ -20,8 +20,8 @@ type Knobs struct {
 	// Pods that run already are left alone; pods that wait start once it is empty again.
 	Unschedulable string `json:"unschedulable,omitempty"`
 	// OverwriteLabels and OverwriteAnnotations, if not nil, replace those of a pod with every status.
-	OverwriteLabels      map[string]string `json:"overwriteLabels,omitempty"`
-	OverwriteAnnotations map[string]string `json:"overwriteAnnotations,omitempty"`
+	OverwriteLabels      map[string]string `json:"overwriteLabels,omitzero"`
+	OverwriteAnnotations map[string]string `json:"overwriteAnnotations,omitzero"`
 	// Stale sends every status with the labels and annotations that the pod had when it was created
 	// below, as a provider does that never looks at updates.
 	Stale bool `json:"stale,omitempty"`

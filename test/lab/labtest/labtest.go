@@ -103,14 +103,18 @@ func Eventually(t testing.TB, what string, check func(context.Context) error) {
 	defer cancel()
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
+	var last error
 	for {
 		err := check(ctx)
 		if err == nil {
 			return
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err // one that the end of patience caused tells nothing
+		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waiting for %s: %v: %v", what, ctx.Err(), err)
+			t.Fatalf("waiting for %s: %v: %v", what, ctx.Err(), last)
 		case <-ticker.C:
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/virtual-kubelet/virtual-kubelet/log"
 	vkslog "github.com/virtual-kubelet/virtual-kubelet/log/slog"
@@ -41,6 +42,7 @@ type Heartbeat struct {
 	node   *corev1.Node
 	silent bool
 	ready  bool
+	back   bool // from silence, which nobody was told yet
 	notify func(*corev1.Node)
 }
 
@@ -51,12 +53,20 @@ func NewHeartbeat(node *corev1.Node) *Heartbeat {
 	return h
 }
 
+// afterPing is long enough for the library to note that a ping succeeded: before, it writes no status.
+const afterPing = 100 * time.Millisecond
+
 // Ping implements node.NodeProvider; the library renews the lease only when it succeeds.
 func (h *Heartbeat) Ping(context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.silent {
 		return fmt.Errorf("node %s was told to be silent", h.node.Name)
+	}
+	if h.back {
+		// The controller manager's Unknown has to be overwritten, and a lease alone does not.
+		h.back = false
+		time.AfterFunc(afterPing, h.report)
 	}
 	return nil
 }
@@ -72,15 +82,24 @@ func (h *Heartbeat) NotifyNodeStatus(_ context.Context, notify func(*corev1.Node
 func (h *Heartbeat) Set(silent, ready bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	// Back from silence the controller manager's Unknown has to be overwritten as well.
-	changed := h.ready != ready || h.silent && !silent
+	h.back = h.back || h.silent && !silent
+	changed := h.ready != ready
 	h.silent, h.ready = silent, ready
-	if !changed || h.notify == nil || silent {
-		return
+	if changed && !silent {
+		go h.report()
 	}
+}
+
+// report sends the node's status up. It blocks while another status is under way.
+func (h *Heartbeat) report() {
+	h.mu.Lock()
+	notify := h.notify
 	node := h.node.DeepCopy()
-	node.Status.Conditions = conditions(ready)
-	go h.notify(node) // blocks while another status is under way
+	node.Status.Conditions = conditions(h.ready)
+	h.mu.Unlock()
+	if notify != nil {
+		notify(node)
+	}
 }
 
 func conditions(ready bool) []corev1.NodeCondition {

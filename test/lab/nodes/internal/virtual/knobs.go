@@ -20,8 +20,8 @@ type Knobs struct {
 	RefuseNext           int               `json:"refuseNext,omitempty"`
 	RefuseEvery          int               `json:"refuseEvery,omitempty"`
 	Unschedulable        string            `json:"unschedulable,omitempty"`
-	OverwriteLabels      map[string]string `json:"overwriteLabels,omitempty"`
-	OverwriteAnnotations map[string]string `json:"overwriteAnnotations,omitempty"`
+	OverwriteLabels      map[string]string `json:"overwriteLabels,omitzero"`
+	OverwriteAnnotations map[string]string `json:"overwriteAnnotations,omitzero"`
 	Stale                bool              `json:"stale,omitempty"`
 	AddContainer         string            `json:"addContainer,omitempty"`
 	Silent               bool              `json:"silent,omitempty"`
