@@ -77,6 +77,7 @@ func fieldErrors(err error, path *field.Path, value any) field.ErrorList {
 	}
 	for _, e := range all {
 		if fe, ok := e.(*field.Error); ok { //nolint:errorlint // as above
+			fe.Field = strings.Replace(fe.Field, ".nodeSelectorTerms[0]", "", 1) // the list is ours, not the user's
 			errs = append(errs, fe)
 			continue
 		}
