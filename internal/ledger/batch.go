@@ -31,7 +31,7 @@ func (b *batch) commit() {
 
 	base, live, err := b.base(ctx)
 	for ; ; base, live, err = b.live(ctx) {
-		b.dropEnded(err)
+		b.dropEnded()
 		if len(b.ops) == 0 {
 			return
 		}
@@ -49,6 +49,9 @@ func (b *batch) commit() {
 			continue
 		}
 		// The write may have been applied: read again, tokens tell.
+		for _, op := range b.ops {
+			op.base().cause.Store(&err)
+		}
 		select {
 		case <-ctx.Done():
 		case <-b.l.Clock.After(retryPause):
@@ -181,16 +184,12 @@ func (b *batch) refuses() bool {
 
 // dropEnded answers the operations whose context has ended. What such an operation may have left
 // behind in a write whose answer was lost, evidence or expiry takes away.
-func (b *batch) dropEnded(cause error) {
+func (b *batch) dropEnded() {
 	b.keep(func(r *request) error {
-		switch err := r.ctx.Err(); {
-		case err == nil:
+		if r.ctx.Err() == nil {
 			return nil
-		case cause != nil:
-			return fmt.Errorf("%w; last attempt: %w", err, cause)
-		default:
-			return err
 		}
+		return r.ended()
 	})
 }
 
@@ -200,7 +199,7 @@ func (b *batch) dropReplaced(base *appsv1alpha1.WorkloadSpread) {
 		if r.uid == base.UID && base.DeletionTimestamp == nil {
 			return nil
 		}
-		return ErrGone
+		return fmt.Errorf("claim from WorkloadSpread %s: %w", b.key, ErrGone)
 	})
 }
 
@@ -210,7 +209,7 @@ func (b *batch) keep(reason func(*request) error) {
 	for _, op := range b.ops {
 		r := op.base()
 		if err := reason(r); err != nil {
-			r.answer(fmt.Errorf("claim from WorkloadSpread %s: %w", b.key, err))
+			r.answer(err)
 			continue
 		}
 		kept = append(kept, op)

@@ -26,6 +26,8 @@ type request struct {
 	grant Grant
 	err   error
 	done  chan struct{}
+	// cause is why the last attempt failed, for the error of a request whose time runs out.
+	cause atomic.Pointer[error]
 	// taken decides once who ends the request: the batch with an answer, or its own context.
 	taken atomic.Bool
 }
@@ -55,10 +57,18 @@ func (r *request) wait() (Grant, error) {
 	case <-r.ctx.Done():
 	}
 	if r.taken.CompareAndSwap(false, true) {
-		return Grant{}, fmt.Errorf("claim from WorkloadSpread %s: %w", r.key, r.ctx.Err())
+		return Grant{}, r.ended()
 	}
 	<-r.done
 	return r.grant, r.err
+}
+
+// ended is the error of a request whose context has ended.
+func (r *request) ended() error {
+	if cause := r.cause.Load(); cause != nil {
+		return fmt.Errorf("claim from WorkloadSpread %s: %w; last attempt: %w", r.key, r.ctx.Err(), *cause)
+	}
+	return fmt.Errorf("claim from WorkloadSpread %s: %w", r.key, r.ctx.Err())
 }
 
 // claimOp enters a claim.

@@ -1,0 +1,361 @@
+package pod_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-cmp/cmp"
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	admissionv1 "k8s.io/api/admission/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/delta"
+	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/resolve"
+	"github.com/spillway-project/spillway/internal/state"
+	"github.com/spillway-project/spillway/webhooks/pod"
+	"github.com/spillway-project/spillway/webhooks/review"
+)
+
+const objects = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: ns, uid: deploy}
+spec: {replicas: 4, selector: {matchLabels: {app: web}}}
+---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata:
+  {name: web-1, namespace: ns, uid: rs, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, uid: deploy, controller: true}]}
+spec: {replicas: 4, selector: {matchLabels: {app: web}}}
+---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: alone, namespace: ns, uid: alone}
+spec: {replicas: 4, selector: {matchLabels: {app: alone}}}
+---
+apiVersion: apps.kruise.io/v1alpha1
+kind: WorkloadSpread
+metadata: {name: ws, namespace: ns, uid: ws}
+spec:
+  targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
+  targetFilter: {selector: {matchExpressions: [{key: unspread, operator: DoesNotExist}]}}
+  subsets:
+  - name: own
+    maxReplicas: 50%
+    requiredNodeSelectorTerm: {matchExpressions: [{key: own, operator: Exists}]}
+  - name: virtual
+    requiredNodeSelectorTerm: {matchExpressions: [{key: virtual, operator: Exists}]}
+    patch: {metadata: {labels: {vk: "true"}}}
+`
+
+// bench is a webhook over a model of the API server.
+type bench struct {
+	*testing.T
+	mutator *pod.Mutator
+	client  client.Client
+	told    *told
+}
+
+type told struct{ placed, noRoom int }
+
+func (t *told) Placed(*appsv1alpha1.WorkloadSpread, string, []pod.Passed) { t.placed++ }
+func (t *told) NoRoom(*appsv1alpha1.WorkloadSpread, string, []pod.Passed) { t.noRoom++ }
+
+type silent struct{}
+
+func (silent) Committed(types.NamespacedName, int, float64, error) {}
+func (silent) Disproved(types.NamespacedName, int)                 {}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, appsv1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			t.Fatal(err)
+		}
+	}
+	builder := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&appsv1alpha1.WorkloadSpread{})
+	for text := range strings.SplitSeq(objects, "---") {
+		o := map[string]client.Object{
+			"Deployment": &appsv1.Deployment{}, "ReplicaSet": &appsv1.ReplicaSet{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{},
+		}[parse[metav1.TypeMeta](t, text).Kind]
+		if err := yaml.Unmarshal([]byte(text), o); err != nil {
+			t.Fatal(err)
+		}
+		builder = builder.WithObjects(o)
+	}
+	// The API server's lists carry a resource version; the fake's do not.
+	c := builder.WithInterceptorFuncs(interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, o ...client.ListOption) error {
+			err := c.List(ctx, list, o...)
+			list.SetResourceVersion("1000")
+			return err
+		},
+	}).Build()
+	n := 0
+	stem := func() string { n++; return fmt.Sprintf("stem%04d", n) }
+	resolver := &resolve.Resolver{Cache: c, Live: c}
+	b := &bench{T: t, client: c, told: &told{}}
+	b.mutator = &pod.Mutator{
+		Resolver: resolver, Differ: new(delta.Differ), Teller: b.told, Clock: clock.RealClock{}, Stem: stem, Log: logr.Discard(),
+		Ledger: ledger.New(ledger.Options{
+			Spreads:   &resolve.Spreads{Reader: c, Direct: c, Writer: c.Status()},
+			Pods:      &resolve.Pods{Pods: state.NewPods(nil), Resolver: resolver},
+			Workloads: resolver, Recorder: silent{}, Clock: clock.RealClock{}, Stem: stem, DemandWait: time.Millisecond,
+		}),
+	}
+	return b
+}
+
+func parse[T any](t testing.TB, text string) *T {
+	t.Helper()
+	out := new(T)
+	if err := yaml.Unmarshal([]byte(text), out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+const webPod = `
+metadata: {generateName: web-1-, namespace: ns, labels: {app: web, pod-template-hash: h1}, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-1, uid: rs, controller: true}]}
+spec: {containers: [{name: main, image: app, future: kept}]}
+`
+
+// admit sends a pod through the webhook and returns it as the API server would store it.
+func (b *bench) admit(raw []byte, change func(*admissionv1.AdmissionRequest)) ([]byte, v1alpha1.Reason, error) {
+	b.Helper()
+	request := &admissionv1.AdmissionRequest{
+		UID: "u", Namespace: "ns", Operation: admissionv1.Create,
+		Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"}, Object: runtime.RawExtension{Raw: raw},
+	}
+	if change != nil {
+		change(request)
+	}
+	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Second)
+	defer cancel()
+	v, err := b.mutator.Review(ctx, request)
+	if err != nil || len(v.Patch) == 0 {
+		return raw, v.Reason, err
+	}
+	encoded, err := json.Marshal(v.Patch)
+	if err != nil {
+		b.Fatal(err)
+	}
+	patch, err := jsonpatch.DecodePatch(encoded)
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := patch.Apply(raw)
+	if err != nil {
+		b.Fatalf("apply %s: %v", encoded, err)
+	}
+	return out, v.Reason, nil
+}
+
+func (b *bench) json(text string) []byte {
+	b.Helper()
+	raw, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return raw
+}
+
+func record(t *testing.T, raw []byte) v1alpha1.Record {
+	t.Helper()
+	r, _ := v1alpha1.ParseRecord(parse[corev1.Pod](t, string(raw)).Annotations)
+	return r
+}
+
+func TestPodsArePlacedAndKeepWhatWeDoNotKnow(t *testing.T) {
+	b := newBench(t)
+	var got []string
+	for range 4 {
+		out, _, err := b.admit(b.json(webPod), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(out), `"future":"kept"`) {
+			t.Errorf("an unknown field was lost: %s", out)
+		}
+		p := parse[corev1.Pod](t, string(out))
+		r := record(t, out)
+		got = append(got, r.Subset+" "+p.Annotations[v1alpha1.PodDeletionCost]+" "+p.Labels["vk"])
+	}
+	want := []string{"own 999999 ", "own 999997 ", "virtual 999998 true", "virtual 999996 true"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if b.told.placed != 4 {
+		t.Errorf("told of %d pods", b.told.placed)
+	}
+}
+
+func TestASecondAdmissionChangesNothingAndTakesNoPlace(t *testing.T) {
+	b := newBench(t)
+	for range 4 { // two in each subset
+		once, _, err := b.admit(b.json(webPod), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		twice, _, err := b.admit(once, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(once), string(twice)); diff != "" {
+			t.Error(diff)
+		}
+	}
+	var ws appsv1alpha1.WorkloadSpread
+	if err := b.client.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "ws"}, &ws); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range ws.Status.VersionedSubsetStatuses["h1"] {
+		if len(s.CreatingPods) != 2 {
+			t.Errorf("subset %d has %d claims, want 2", i, len(s.CreatingPods))
+		}
+	}
+}
+
+func TestPodsThatAreNotOursPassUntouched(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pod    string
+		change func(*admissionv1.AdmissionRequest)
+		want   v1alpha1.Reason
+	}{
+		"a bare pod":              {pod: `{metadata: {name: p}}`, want: v1alpha1.ReasonNotManaged},
+		"another workload's":      {pod: strings.NewReplacer("name: web-1", "name: alone", "uid: rs", "uid: alone").Replace(webPod), want: v1alpha1.ReasonNotManaged},
+		"an owner of no kind":     {pod: strings.Replace(webPod, "kind: ReplicaSet", "kind: Thing", 1), want: v1alpha1.ReasonNotManaged},
+		"an owner that is gone":   {pod: strings.Replace(webPod, "name: web-1", "name: web-9", 1), want: v1alpha1.ReasonNotManaged},
+		"an owner of old":         {pod: strings.Replace(webPod, "uid: rs", "uid: old", 1), want: v1alpha1.ReasonNotManaged},
+		"not selected":            {pod: strings.Replace(webPod, "app: web,", "app: web, unspread: x,", 1), want: v1alpha1.ReasonNotManaged},
+		"bound to a node":         {pod: strings.Replace(webPod, "{containers", "{nodeName: node-1, containers", 1), want: v1alpha1.ReasonPodBound},
+		"ended":                   {pod: webPod + "status: {phase: Failed}", want: v1alpha1.ReasonPodInactive},
+		"an update":               {pod: webPod, change: func(r *admissionv1.AdmissionRequest) { r.Operation = admissionv1.Update }, want: v1alpha1.ReasonNotManaged},
+		"a subresource":           {pod: webPod, change: func(r *admissionv1.AdmissionRequest) { r.SubResource = "status" }, want: v1alpha1.ReasonNotManaged},
+		"a namespace without any": {pod: webPod, change: func(r *admissionv1.AdmissionRequest) { r.Namespace = "other" }, want: v1alpha1.ReasonNotManaged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			raw := b.json(tc.pod)
+			out, reason, err := b.admit(raw, tc.change)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(raw), string(out)); diff != "" || reason != tc.want {
+				t.Errorf("reason %s, want %s; change: %s", reason, tc.want, diff)
+			}
+		})
+	}
+}
+
+func TestACopiedRecordIsNotTrusted(t *testing.T) {
+	b := newBench(t)
+	for name, tc := range map[string]struct{ pod, want string }{
+		"on a pod that no spread selects":   {strings.NewReplacer("name: web-1", "name: alone", "uid: rs", "uid: alone").Replace(webPod), ""},
+		"with a token that is no claim":     {webPod, "own"},
+		"with a pass that has long expired": {strings.Replace(webPod, "x", ".t1abc", 1), "own"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.Replace(tc.pod, "labels:", `annotations: {apps.kruise.io/matched-workloadspread: '{"name":"ws","subset":"virtual","uid":"copied01"}'}, labels:`, 1)
+			out, _, err := b.admit(b.json(text), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := record(t, out); r.Subset != tc.want || r.UID == "copied01" {
+				t.Errorf("the pod carries %+v, want subset %q and a token of its own", r, tc.want)
+			}
+		})
+	}
+}
+
+func TestADryRunDecidesAndReservesNothing(t *testing.T) {
+	b := newBench(t)
+	dry := true
+	for range 5 {
+		out, _, err := b.admit(b.json(webPod), func(r *admissionv1.AdmissionRequest) { r.DryRun = &dry })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := record(t, out); r.Subset != "own" {
+			t.Errorf("placed into %q", r.Subset)
+		}
+	}
+	var ws appsv1alpha1.WorkloadSpread
+	if err := b.client.Get(t.Context(), types.NamespacedName{Namespace: "ns", Name: "ws"}, &ws); err != nil {
+		t.Fatal(err)
+	}
+	if len(ws.Status.VersionedSubsetStatuses) != 0 || b.told.placed != 0 {
+		t.Errorf("a dry run left traces: %+v, told %d", ws.Status, b.told.placed)
+	}
+}
+
+func TestNoRoomAdmitsThePodAsItIs(t *testing.T) {
+	b := newBench(t)
+	var ws appsv1alpha1.WorkloadSpread
+	key := types.NamespacedName{Namespace: "ns", Name: "ws"}
+	if err := b.client.Get(t.Context(), key, &ws); err != nil {
+		t.Fatal(err)
+	}
+	zero, err := json.Marshal(map[string]any{"spec": map[string]any{"subsets": []map[string]any{{"name": "own", "maxReplicas": 0}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.client.Patch(t.Context(), &ws, client.RawPatch(types.MergePatchType, zero)); err != nil {
+		t.Fatal(err)
+	}
+	raw := b.json(webPod)
+	out, reason, err := b.admit(raw, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(raw), string(out)); diff != "" || reason != v1alpha1.ReasonNoSubsetAvailable || b.told.noRoom != 1 {
+		t.Errorf("reason %s, told %d; change: %s", reason, b.told.noRoom, diff)
+	}
+}
+
+func TestAPodThatCannotBeReadIsAFault(t *testing.T) {
+	b := newBench(t)
+	_, _, err := b.admit([]byte(`{"spec":{"containers":"none"}}`), nil)
+	var fault *review.Fault
+	if !errors.As(err, &fault) || fault.Code != 400 {
+		t.Errorf("got %v, want a fault with 400", err)
+	}
+}
+
+// BenchmarkUnmanaged is the cost of a pod that no rule matches.
+func BenchmarkUnmanaged(b *testing.B) {
+	bn := newBench(&testing.T{})
+	raw, err := yaml.YAMLToJSON([]byte(webPod))
+	if err != nil {
+		b.Fatal(err)
+	}
+	request := &admissionv1.AdmissionRequest{
+		UID: "u", Namespace: "other", Operation: admissionv1.Create,
+		Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"}, Object: runtime.RawExtension{Raw: raw},
+	}
+	for b.Loop() {
+		if _, err := bn.mutator.Review(b.Context(), request); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
