@@ -11,7 +11,7 @@ MAKEFLAGS += --no-builtin-rules
 export CGO_ENABLED ?= 0
 export GOFLAGS ?= -trimpath
 
-VERSION ?= $(shell git describe --tags --dirty --always 2>/dev/null || echo v0.0.0-dev)
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.1.0-dev)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 GOARCH ?= $(shell go env GOARCH)
 IMAGE ?= spillway:$(VERSION)
@@ -54,7 +54,7 @@ test: lab $(helm) ## Run all tests: unit, integration and end to end.
 .PHONY: build
 build: ## Build the static binaries into bin/.
 	go build -ldflags '$(ldflags)' -o bin/ ./cmd/...
-	@ls -l --block-size=K bin | awk '$$1 ~ /^-/ {printf "  bin/%-20s %s\n", $$9, $$5}'
+	@du -h --apparent-size $(addprefix bin/,$(notdir $(wildcard cmd/*)))
 
 .PHONY: unit
 unit: $(helm) ## Run the tests that need no cluster.
@@ -70,8 +70,8 @@ e2e: lab ## Run the tests that need a cluster.
 
 .PHONY: lint
 lint: $(golangci_lint) $(helm) ## Check code and chart against the rules of this repository.
-	$(golangci_lint) run ./...
-	for module in internal/tools test/lab/nodes; do echo "$$module:"; (cd $$module && $(CURDIR)/$(golangci_lint) run --config $(CURDIR)/.golangci.yml ./...); done
+	$(golangci_lint) run --allow-parallel-runners ./...
+	for module in internal/tools test/lab/nodes; do echo "$$module:"; (cd $$module && $(CURDIR)/$(golangci_lint) run --allow-parallel-runners --config $(CURDIR)/.golangci.yml ./...); done
 	go -C test/lab/controlplane vet ./...
 	$(helm) lint --strict --quiet charts/spillway
 	$(tool) helm-tool lint -i charts/spillway/values.yaml -d charts/spillway/templates -e charts/spillway/values.linter.exceptions
@@ -88,8 +88,9 @@ generate: ## Write everything that is derived: deep copies, CRDs, permissions, c
 	$(tool) controller-gen object paths=./api/...
 	$(tool) controller-gen rbac:roleName=spillway paths=./cmd/... paths=./internal/... paths=./webhooks/... output:rbac:dir=config/rbac
 	cd internal/tools && go run ./manifests -root $(CURDIR)
-	$(tool) helm-tool schema -i charts/spillway/values.yaml > bin/schema.json
-	cd internal/tools && go run ./valuesschema < $(CURDIR)/bin/schema.json > $(CURDIR)/charts/spillway/values.schema.json
+	mkdir -p bin
+	$(tool) helm-tool schema -i charts/spillway/values.yaml | (cd internal/tools && go run ./valuesschema) > bin/values.schema.json
+	mv bin/values.schema.json charts/spillway/values.schema.json
 	$(tool) helm-tool inject -i charts/spillway/values.yaml -o charts/spillway/README.md \
 	  --header-search '^<!-- AUTO-GENERATED -->' --footer-search '^<!-- /AUTO-GENERATED -->'
 

@@ -13,7 +13,6 @@ git ls-files -z --cached --others --exclude-standard |
   while IFS= read -r -d '' file; do [[ -e $file ]] && printf '%s\0' "$file"; done |
   tar --create --null --files-from=- | tar --extract --directory="$scratch"
 cd "$scratch"
-mkdir -p bin
 git init --quiet .
 git add --all
 git -c user.name=verify -c user.email=verify@localhost commit --quiet --message=before
