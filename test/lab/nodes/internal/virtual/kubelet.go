@@ -16,7 +16,6 @@ import (
 	"sort"
 	"sync"
 
-	"github.com/virtual-kubelet/virtual-kubelet/node/nodeutil"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -152,12 +151,7 @@ func (k *Kubelet) start(spec NodeSpec) (*virtualNode, error) {
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: k.client.CoreV1().Events("")})
 	recorder := broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: spec.Name + "/pod-controller"})
-	virtual, err := nodeutil.NewNode(spec.Name, p.attach, nodeutil.WithClient(k.client), func(c *nodeutil.NodeConfig) error {
-		c.EventRecorder = recorder
-		c.NumWorkers = workers
-		c.SkipDownwardAPIResolution = true // nothing runs that would want an environment
-		return nil
-	})
+	virtual, err := newLibrary(k.client, spec.Name, p.attach, recorder)
 	if err != nil {
 		cancel()
 		broadcaster.Shutdown()
@@ -167,7 +161,7 @@ func (k *Kubelet) start(spec NodeSpec) (*virtualNode, error) {
 	go func() {
 		defer close(n.done)
 		defer broadcaster.Shutdown()
-		if err := virtual.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		if err := virtual.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			k.log.Error("virtual node ended", "node", spec.Name, "error", err)
 		}
 	}()

@@ -1,0 +1,163 @@
+package e2e
+
+import (
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/state"
+)
+
+// half is a WorkloadSpread of two percent subsets, both limited.
+func half() *appsv1alpha1.WorkloadSpread {
+	return workloadSpread("web", "web", subset{"own", "50%"}, subset{"virtual", "50%"})
+}
+
+// TestAThousandReplicas goes through the life of a large Deployment, with two replicas serving.
+func TestAThousandReplicas(t *testing.T) {
+	f := newFixture(t)
+	f.create(half())
+	watched := f.watchStatus("web")
+	safe := f.watchSafety("web", 500)
+	start := time.Now()
+	f.create(deployment("web", 1000))
+	f.settled("web", "web", map[string]int{"own": 500, "virtual": 500})
+	writes := watched()
+	t.Logf("1,000 pods in %s, %d status writes", time.Since(start).Round(10*time.Millisecond), writes)
+	if writes >= 300 {
+		t.Errorf("%d status writes for 1,000 pods, want below 300", writes)
+	}
+	f.noFailedCreate("web")
+
+	f.scale("web", 300)
+	f.settled("web", "web", map[string]int{"own": 150, "virtual": 150})
+	f.scale("web", 1000)
+	f.settled("web", "web", map[string]int{"own": 500, "virtual": 500})
+	f.setImage("web", "app:2")
+	f.settled("web", "web", map[string]int{"own": 500, "virtual": 500})
+	safe()
+}
+
+// TestAKilledReplicaInABurst: claims that died with the replica go to the retries of their pods.
+func TestAKilledReplicaInABurst(t *testing.T) {
+	f := newFixture(t)
+	f.create(half())
+	safe := f.watchSafety("web", 500)
+	f.create(deployment("web", 1000))
+	f.eventually("a few hundred pods exist", func() (bool, string) {
+		n := len(f.pods("web"))
+		return n >= 300, strconv.Itoa(n)
+	})
+	victim := f.managers()[0]
+	if err := cluster.KillContainer(f.ctx, system, victim, ""); err != nil {
+		t.Fatal(err)
+	}
+	f.settled("web", "web", map[string]int{"own": 500, "virtual": 500})
+	safe()
+}
+
+func (f *fixture) setImage(name, image string) {
+	f.Helper()
+	patch := fmt.Appendf(nil, `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":%q}]}}}}`, image)
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: f.ns, Name: name}}
+	if err := cluster.client.Patch(f.ctx, d, client.RawPatch("application/strategic-merge-patch+json", patch)); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// managers lists the manager's pods.
+func (f *fixture) managers() []string {
+	f.Helper()
+	var list corev1.PodList
+	if err := cluster.client.List(f.ctx, &list, client.InNamespace(system), client.MatchingLabels{"app.kubernetes.io/name": "spillway"}); err != nil {
+		f.Fatal(err)
+	}
+	var names []string
+	for _, p := range list.Items {
+		if p.DeletionTimestamp == nil {
+			names = append(names, p.Name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+// watchStatus counts how often the status of a WorkloadSpread is written, until the returned
+// function is called.
+func (f *fixture) watchStatus(name string) func() int {
+	f.Helper()
+	w, err := cluster.client.Watch(f.ctx, &appsv1alpha1.WorkloadSpreadList{}, client.InNamespace(f.ns))
+	if err != nil {
+		f.Fatal(err)
+	}
+	n, done := 0, make(chan struct{})
+	go func() {
+		defer close(done)
+		for e := range w.ResultChan() {
+			if ws, ok := e.Object.(*appsv1alpha1.WorkloadSpread); ok && ws.Name == name && e.Type == watch.Modified {
+				n++
+			}
+		}
+	}()
+	return func() int { w.Stop(); <-done; return n }
+}
+
+// watchSafety watches pods and fails if a subset of one version ever has more active pods than limit,
+// which no admission may bring about while the limit does not fall.
+func (f *fixture) watchSafety(app string, limit int) func() {
+	f.Helper()
+	w, err := cluster.client.Watch(f.ctx, &corev1.PodList{}, client.InNamespace(f.ns), client.MatchingLabels{"app": app})
+	if err != nil {
+		f.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		where := map[string]string{}
+		active := map[string]int{}
+		for e := range w.ResultChan() {
+			p, ok := e.Object.(*corev1.Pod)
+			if !ok {
+				continue
+			}
+			record, _ := v1alpha1.ParseRecord(p.Annotations)
+			place := p.Labels["pod-template-hash"] + "/" + record.Subset
+			if e.Type == watch.Deleted || !state.IsActive(p) {
+				place = ""
+			}
+			active[where[p.Name]]--
+			where[p.Name] = place
+			active[place]++
+			if place != "" && active[place] > limit {
+				f.Errorf("%s has %d active pods, the limit is %d", place, active[place], limit)
+			}
+		}
+	})
+	return func() { w.Stop(); wg.Wait() }
+}
+
+// noFailedCreate checks that no creation of a pod was refused.
+func (f *fixture) noFailedCreate(app string) {
+	f.Helper()
+	var events corev1.EventList
+	if err := cluster.client.List(f.ctx, &events, client.InNamespace(f.ns)); err != nil {
+		f.Fatal(err)
+	}
+	for _, e := range events.Items {
+		if e.Reason == "FailedCreate" && strings.HasPrefix(e.InvolvedObject.Name, app) {
+			f.Errorf("a creation failed: %s", e.Message)
+		}
+	}
+}
+
