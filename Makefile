@@ -30,6 +30,8 @@ unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/.
 TEST_TIMEOUT ?= 30m
 # TEST_FLAGS is for more flags of go test, such as TEST_FLAGS="-run TestX -v".
 TEST_FLAGS ?=
+FUZZ_TIME ?= 20s
+BENCH_COUNT ?= 6
 gotestsum := $(tool) gotestsum --format pkgname --hide-summary skipped --
 
 ##@ Start here
@@ -67,6 +69,20 @@ race: $(helm) ## Run the tests that need no cluster under the race detector.
 .PHONY: e2e
 e2e: lab ## Run the tests that need a cluster.
 	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,./test/integration/... ./test/e2e/...)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZ_TIME (default 20s; first time: about 5 min of building).
+	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' api cmd internal webhooks | sort | while IFS=: read -r file function; do \
+	  echo "$${function#func } in $$(dirname "$$file")"; \
+	  go test -run '^$$' -fuzz "^$${function#func }$$" -fuzztime $(FUZZ_TIME) "./$$(dirname "$$file")"; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks BENCH_COUNT times (default 6) into dist/bench.txt; BASE=FILE compares with an earlier run.
+	@mkdir -p dist
+	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) $(call existing,$(filter-out ./test/%,$(unit_packages))) | tee dist/bench.new | grep --line-buffered -E '^(pkg:|Benchmark)'
+	mv dist/bench.new dist/bench.txt
+	$(tool) benchstat $(BASE) dist/bench.txt
 
 .PHONY: lint
 lint: $(golangci_lint) $(helm) ## Check code and chart against the rules of this repository.
