@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -138,8 +139,6 @@ func capacity(given corev1.ResourceList, cpu, memory, pods string) corev1.Resour
 		corev1.ResourceMemory: resource.MustParse(memory),
 		corev1.ResourcePods:   resource.MustParse(pods),
 	}
-	for name, quantity := range given {
-		all[name] = quantity
-	}
+	maps.Copy(all, given)
 	return all
 }

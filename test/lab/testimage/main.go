@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -142,34 +143,56 @@ func inside(r *http.Request) Inside {
 	return found
 }
 
+// review is what is used of an admission review.
+type review struct {
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Request    *request  `json:"request,omitempty"`
+	Response   *response `json:"response,omitempty"`
+}
+
+type request struct {
+	UID    string `json:"uid"`
+	Object struct {
+		Metadata struct {
+			Labels map[string]string `json:"labels"`
+		} `json:"metadata"`
+	} `json:"object"`
+}
+
+type response struct {
+	UID       string `json:"uid"`
+	Allowed   bool   `json:"allowed"`
+	PatchType string `json:"patchType"`
+	Patch     []byte `json:"patch"`
+}
+
+// operation is one of a JSON patch.
+type operation struct {
+	Op    string            `json:"op"`
+	Path  string            `json:"path"`
+	Value map[string]string `json:"value"`
+}
+
 // admit answers a mutating admission review by adding a label with the pod's name.
 func admit(w http.ResponseWriter, r *http.Request) {
-	var review struct {
-		APIVersion string `json:"apiVersion"`
-		Kind       string `json:"kind"`
-		Request    struct {
-			UID    string `json:"uid"`
-			Object struct {
-				Metadata struct {
-					Labels map[string]string `json:"labels"`
-				} `json:"metadata"`
-			} `json:"object"`
-		} `json:"request"`
-	}
+	var asked review
 	body, err := io.ReadAll(r.Body)
-	if err := errors.Join(err, json.Unmarshal(body, &review)); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+	if err := errors.Join(err, json.Unmarshal(body, &asked)); err != nil || asked.Request == nil {
+		http.Error(w, fmt.Sprint("not an admission review: ", err), http.StatusBadRequest)
 		return
 	}
 	host, _ := os.Hostname()
 	labels := map[string]string{"admitted-by": host}
-	for key, value := range review.Request.Object.Metadata.Labels {
-		labels[key] = value
+	maps.Copy(labels, asked.Request.Object.Metadata.Labels)
+	patch, err := json.Marshal([]operation{{Op: "add", Path: "/metadata/labels", Value: labels}})
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
 	}
-	patch, _ := json.Marshal([]any{map[string]any{"op": "add", "path": "/metadata/labels", "value": labels}})
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{
-		"apiVersion": review.APIVersion, "kind": review.Kind,
-		"response": map[string]any{"uid": review.Request.UID, "allowed": true, "patchType": "JSONPatch", "patch": patch},
+	_ = json.NewEncoder(w).Encode(review{
+		APIVersion: asked.APIVersion, Kind: asked.Kind,
+		Response: &response{UID: asked.Request.UID, Allowed: true, PatchType: "JSONPatch", Patch: patch},
 	})
 }

@@ -21,7 +21,7 @@ import (
 	"github.com/spillway-project/spillway/test/lab"
 )
 
-const usage = `lab runs a Kubernetes cluster on this machine.
+const usage = `A Kubernetes cluster on this machine.
 
   lab build                      build everything; what is built already is kept
   lab run [-f options.yaml]      run a lab until Ctrl-C
@@ -47,8 +47,7 @@ func main() {
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
 		stop()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) { // of kubectl or helm, which have said why
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok { // of kubectl or helm, which have said why
 			os.Exit(exit.ExitCode())
 		}
 		fmt.Fprintln(os.Stderr, "lab:", err)

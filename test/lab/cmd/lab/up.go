@@ -44,8 +44,11 @@ func up(ctx context.Context, dir string, args []string) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the lab: %w", err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // what went wrong is in its output
+	}()
 	if err := follow(ctx, output.Name(), dir, ended); err != nil {
 		// Interrupted or failed: nothing may be left in the background.
 		return errors.Join(err, interrupt(cmd, ended))
@@ -57,7 +60,7 @@ func up(ctx context.Context, dir string, args []string) error {
 var errEnded = errors.New("the lab did not start")
 
 // follow copies what the background process says until the lab is ready or the process has ended.
-func follow(ctx context.Context, file, dir string, ended <-chan error) error {
+func follow(ctx context.Context, file, dir string, ended <-chan struct{}) error {
 	log, err := os.Open(file)
 	if err != nil {
 		return fmt.Errorf("reading the log: %w", err)
@@ -96,7 +99,7 @@ func follow(ctx context.Context, file, dir string, ended <-chan error) error {
 }
 
 // interrupt stops a background process that is not wanted any more.
-func interrupt(cmd *exec.Cmd, ended <-chan error) error {
+func interrupt(cmd *exec.Cmd, ended <-chan struct{}) error {
 	if err := cmd.Process.Signal(syscall.SIGTERM); errors.Is(err, os.ErrProcessDone) {
 		return nil
 	}

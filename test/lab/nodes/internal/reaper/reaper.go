@@ -39,11 +39,13 @@ func Run(input io.Reader, opts Options) error {
 	// Dying processes may still write.
 	const tries, pause = 50, 100 * time.Millisecond
 	var err error
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
 	for range tries {
 		if err = os.RemoveAll(opts.Dir); err == nil {
 			return nil
 		}
-		time.Sleep(pause)
+		<-ticker.C
 	}
 	return fmt.Errorf("removing %s: %w", opts.Dir, err)
 }

@@ -52,16 +52,11 @@ func (c *container) logs(ctx context.Context, opts api.ContainerLogOpts) (io.Rea
 	}
 	var reader io.Reader = file
 	if opts.Follow {
-		process, _ := c.current()
-		ended := make(<-chan struct{})
-		if process != nil {
-			ended = process.Done()
-		} else {
-			closed := make(chan struct{})
-			close(closed)
-			ended = closed
+		f := &follower{ctx: ctx, file: file, over: true}
+		if process, _ := c.current(); process != nil {
+			f.ended, f.over = process.Done(), false
 		}
-		reader = &follower{ctx: ctx, file: file, ended: ended}
+		reader = f
 	}
 	if opts.LimitBytes > 0 {
 		reader = io.LimitReader(reader, int64(opts.LimitBytes))
@@ -90,19 +85,19 @@ func skipToTail(file *os.File, lines int) error {
 type follower struct {
 	ctx   context.Context
 	file  *os.File
-	ended <-chan struct{}
+	ended <-chan struct{} // closed when the process has ended
+	over  bool            // it has, and what it wrote last is being read
 }
 
 func (f *follower) Read(b []byte) (int, error) {
 	for {
-		over := false
 		select {
 		case <-f.ended:
-			over = true // but what it wrote last may not have been read
+			f.over = true
 		default:
 		}
 		n, err := f.file.Read(b)
-		if n > 0 || over || !errors.Is(err, io.EOF) {
+		if n > 0 || f.over || !errors.Is(err, io.EOF) {
 			return n, err
 		}
 		select {

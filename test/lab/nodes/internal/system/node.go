@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -135,9 +136,7 @@ func (n *Node) attach(listers nodeutil.ProviderConfig) (nodeutil.Provider, node.
 	object.Labels = map[string]string{
 		corev1.LabelHostname: n.config.Node, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
 	}
-	for key, value := range n.config.Labels {
-		object.Labels[key] = value
-	}
+	maps.Copy(object.Labels, n.config.Labels)
 	object.Spec.Taints = []corev1.Taint{{Key: Taint, Value: "true", Effect: corev1.TaintEffectNoSchedule}}
 	object.Status.Capacity, object.Status.Allocatable = Capacity(), Capacity()
 	object.Status.Addresses = []corev1.NodeAddress{
@@ -234,7 +233,7 @@ func (n *Node) GetPod(_ context.Context, namespace, name string) (*corev1.Pod, e
 }
 
 // GetPodStatus implements node.PodLifecycleHandler.
-func (n *Node) GetPodStatus(ctx context.Context, namespace, name string) (*corev1.PodStatus, error) {
+func (n *Node) GetPodStatus(_ context.Context, namespace, name string) (*corev1.PodStatus, error) {
 	p, err := n.podNamed(namespace, name)
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,9 +121,7 @@ func (p *pod) project(ctx context.Context, files map[string]file, source corev1.
 		for key, value := range found.Data {
 			data[key] = []byte(value)
 		}
-		for key, value := range found.BinaryData {
-			data[key] = value
-		}
+		maps.Copy(data, found.BinaryData)
 		return addItems(files, data, source.ConfigMap.Items, mode, source.ConfigMap.Optional)
 	case source.DownwardAPI != nil:
 		return p.addDownward(files, source.DownwardAPI.Items, mode)
