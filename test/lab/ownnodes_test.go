@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -187,17 +188,27 @@ func isUnschedulable(pod *corev1.Pod) error {
 func TestJobsComplete(t *testing.T) {
 	t.Parallel()
 	namespace := labtest.Namespace(t, cluster)
-	if _, err := cluster.Kubectl(t.Context(), "-n", namespace, "create", "job", "short", "--image=main:1"); err != nil {
-		t.Fatal(err)
+	for name, place := range map[string]func(*corev1.Pod){"own": func(*corev1.Pod) {}, "virtual": onNode("kosmos")} {
+		pod := makePod(namespace, name, place)
+		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+		job := &batchv1.Job{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+			Spec:       batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: pod.Spec}},
+		}
+		if err := cluster.Client().Create(t.Context(), job); err != nil {
+			t.Fatal(err)
+		}
 	}
-	labtest.Eventually(t, "job", func(ctx context.Context) error {
-		job, err := cluster.Clientset().BatchV1().Jobs(namespace).Get(ctx, "short", metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		if job.Status.Succeeded != 1 {
-			return fmt.Errorf("%d succeeded", job.Status.Succeeded)
-		}
-		return nil
-	})
+	for _, name := range []string{"own", "virtual"} {
+		labtest.Eventually(t, "job on a node of kind "+name, func(ctx context.Context) error {
+			job, err := cluster.Clientset().BatchV1().Jobs(namespace).Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return err
+			}
+			if job.Status.Succeeded != 1 {
+				return fmt.Errorf("%d succeeded", job.Status.Succeeded)
+			}
+			return nil
+		})
+	}
 }

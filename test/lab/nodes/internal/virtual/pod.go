@@ -32,6 +32,7 @@ type pod struct {
 	mu         sync.Mutex
 	current    *corev1.Pod // as the API server has it; replaced, never changed
 	started    *time.Time  // when it began to run
+	completed  bool        // its containers have ended, successfully
 	containers map[string]run
 	conditions map[corev1.PodConditionType]corev1.PodCondition
 }
@@ -122,7 +123,23 @@ func (p *pod) run() {
 	}
 }
 
-// advance starts what is to run by now and returns how long to wait for what is not.
+// annotationRunFor says when a Job's pod completes; own nodes heed it, too.
+const annotationRunFor = "lab.spillway-project.io/run-for"
+
+// runFor is how long the pod runs before it completes; only those of Jobs do, by default at once.
+func (p *pod) runFor() (time.Duration, bool) {
+	owner := metav1.GetControllerOf(p.current)
+	if owner == nil || owner.Kind != "Job" {
+		return 0, false
+	}
+	given, err := time.ParseDuration(p.current.Annotations[annotationRunFor])
+	if err != nil {
+		return 0, true
+	}
+	return given, true
+}
+
+// advance starts and ends what is to run by now and returns how long to wait for what is not.
 func (p *pod) advance() time.Duration {
 	knobs := p.provider.current()
 	p.mu.Lock()
@@ -150,6 +167,14 @@ func (p *pod) advance() time.Duration {
 			p.containers[container.Name] = next
 		}
 	}
+	after, ends := p.runFor()
+	if !ends || p.completed {
+		return 0
+	}
+	if wait := after - now.Sub(*p.started); wait > 0 {
+		return wait
+	}
+	p.completed = true
 	return 0
 }
 
@@ -178,10 +203,14 @@ func (p *pod) status() corev1.PodStatus {
 		p.containers[addedContainer] = run{image: knobs.AddContainer, began: *p.started}
 		status.ContainerStatuses = append(status.ContainerStatuses, p.containerStatus(addedContainer, true))
 	}
+	reason := "ReadinessGatesNotReady"
+	if p.completed {
+		status.Phase, reason = corev1.PodSucceeded, "PodCompleted"
+	}
 	status.Conditions = []corev1.PodCondition{
 		p.condition(corev1.PodScheduled, true, "", ""), p.condition(corev1.PodReadyToStartContainers, true, "", ""),
-		p.condition(corev1.PodInitialized, true, "", ""), p.condition(corev1.ContainersReady, true, "", ""),
-		p.condition(corev1.PodReady, gatesOpen(p.current), "ReadinessGatesNotReady", ""),
+		p.condition(corev1.PodInitialized, true, "", ""), p.condition(corev1.ContainersReady, !p.completed, reason, ""),
+		p.condition(corev1.PodReady, !p.completed && gatesOpen(p.current), reason, ""),
 	}
 	return status
 }
@@ -195,9 +224,14 @@ func (p *pod) containerStatus(name string, stays bool) corev1.ContainerStatus {
 		ContainerID: fmt.Sprintf("lab://%s/%s/%d", p.current.UID, name, ran.restarts), Ready: true, Started: &stays,
 	}
 	began := metav1.NewTime(ran.began)
-	if stays {
+	switch {
+	case p.completed:
+		ended := false
+		status.Ready, status.Started = false, &ended
+		status.State.Terminated = &corev1.ContainerStateTerminated{Reason: "Completed", StartedAt: began, FinishedAt: metav1.Now()}
+	case stays:
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: began}
-	} else {
+	default:
 		status.State.Terminated = &corev1.ContainerStateTerminated{Reason: "Completed", StartedAt: began, FinishedAt: began}
 	}
 	return status
