@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"sort"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -50,24 +49,6 @@ func TestAThousandReplicas(t *testing.T) {
 	safe()
 }
 
-// TestAKilledReplicaInABurst: claims that died with the replica go to the retries of their pods.
-func TestAKilledReplicaInABurst(t *testing.T) {
-	f := newFixture(t)
-	f.create(half())
-	safe := f.watchSafety("web", 500)
-	f.create(deployment("web", 1000))
-	f.eventually("a few hundred pods exist", func() (bool, string) {
-		n := len(f.pods("web"))
-		return n >= 300, strconv.Itoa(n)
-	})
-	victim := f.managers()[0]
-	if err := cluster.KillContainer(f.ctx, system, victim, ""); err != nil {
-		t.Fatal(err)
-	}
-	f.settled("web", "web", map[string]int{"own": 500, "virtual": 500})
-	safe()
-}
-
 func (f *fixture) setImage(name, image string) {
 	f.Helper()
 	patch := fmt.Appendf(nil, `{"spec":{"template":{"spec":{"containers":[{"name":"main","image":%q}]}}}}`, image)
@@ -77,8 +58,8 @@ func (f *fixture) setImage(name, image string) {
 	}
 }
 
-// managers lists the manager's pods.
-func (f *fixture) managers() []string {
+// managers lists the manager's pods, those that are stopping only if asked to.
+func (f *fixture) managers(stopping bool) []string {
 	f.Helper()
 	var list corev1.PodList
 	if err := cluster.client.List(f.ctx, &list, client.InNamespace(system), client.MatchingLabels{"app.kubernetes.io/name": "spillway"}); err != nil {
@@ -86,7 +67,7 @@ func (f *fixture) managers() []string {
 	}
 	var names []string
 	for _, p := range list.Items {
-		if p.DeletionTimestamp == nil {
+		if stopping || p.DeletionTimestamp == nil {
 			names = append(names, p.Name)
 		}
 	}
@@ -160,4 +141,3 @@ func (f *fixture) noFailedCreate(app string) {
 		}
 	}
 }
-
