@@ -32,7 +32,8 @@ TEST_TIMEOUT ?= 30m
 TEST_FLAGS ?=
 FUZZ_TIME ?= 20s
 BENCH_COUNT ?= 6
-gotestsum := $(tool) gotestsum --format pkgname --hide-summary skipped --
+# Not cached: the tests of the chart and of the architecture read files that go test does not see.
+gotestsum := $(tool) gotestsum --format pkgname --hide-summary skipped -- -count=1
 
 ##@ Start here
 
