@@ -231,8 +231,8 @@ func (w *walker) keyed(before, after reflect.Value, old, now []string, at *place
 		origin[k] = i
 	}
 	current := slices.DeleteFunc(slices.Clone(old), func(k string) bool { return !slices.Contains(now, k) })
-	for i := len(old) - 1; i >= 0; i-- {
-		if !slices.Contains(now, old[i]) {
+	for i, k := range slices.Backward(old) {
+		if !slices.Contains(now, k) {
 			w.remove(at.element(i, i))
 		}
 	}

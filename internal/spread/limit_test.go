@@ -100,7 +100,7 @@ func TestSizeNeedingIsTheSmallestSizeThatNeedsTheRank(t *testing.T) {
 		i := rapid.IntRange(0, terms.Len()-1).Draw(t, "subset")
 		rank := rapid.Int32Range(1, 40).Draw(t, "rank")
 		got := terms.sizeNeeding(i, rank)
-		for n := int32(0); n < 5000; n++ {
+		for n := range int32(5000) {
 			if fill(terms.limits, n, nil)[i] >= rank {
 				if got != n {
 					t.Fatalf("rank %d of subset %d is needed from size %d on, got %d", rank, i, n, got)

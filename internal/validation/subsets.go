@@ -72,7 +72,7 @@ func fieldErrors(err error, path *field.Path, value any) field.ErrorList {
 	}
 	var errs field.ErrorList
 	all := []error{err}
-	if a, ok := err.(interface{ Errors() []error }); ok { //nolint:errorlint // an aggregate is never wrapped
+	if a, ok := err.(interface{ Errors() []error }); ok {
 		all = a.Errors()
 	}
 	for _, e := range all {

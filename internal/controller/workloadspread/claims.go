@@ -16,19 +16,19 @@ type Claims struct {
 	Expiry time.Duration
 
 	mu    sync.Mutex
-	since map[types.NamespacedName]map[claim]time.Time
+	since map[types.NamespacedName]map[Claim]time.Time
 }
 
 // Due returns the claims that have been outstanding for Expiry, and the time until the next one will
 // have been (0 for none).
-func (c *Claims) Due(key types.NamespacedName, outstanding []claim) (due []claim, next time.Duration) {
+func (c *Claims) Due(key types.NamespacedName, outstanding []Claim) (due []Claim, next time.Duration) {
 	now := c.Clock.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.since == nil {
-		c.since = make(map[types.NamespacedName]map[claim]time.Time)
+		c.since = make(map[types.NamespacedName]map[Claim]time.Time)
 	}
-	before, kept := c.since[key], make(map[claim]time.Time, len(outstanding))
+	before, kept := c.since[key], make(map[Claim]time.Time, len(outstanding))
 	for _, o := range outstanding {
 		at, known := before[o]
 		if !known {

@@ -104,18 +104,18 @@ func (r *Reconciler) expire(ctx context.Context, ws *appsv1alpha1.WorkloadSpread
 	return next, nil
 }
 
-// claim is one outstanding claim.
-type claim struct {
+// Claim is one outstanding claim.
+type Claim struct {
 	version string
 	token   spread.Token
 }
 
-func claimsOf(ws *appsv1alpha1.WorkloadSpread) []claim {
-	var all []claim
+func claimsOf(ws *appsv1alpha1.WorkloadSpread) []Claim {
+	var all []Claim
 	for version, subsets := range ws.Status.VersionedSubsetStatuses {
 		for i := range subsets {
 			for token := range subsets[i].CreatingPods {
-				all = append(all, claim{version, spread.Token(token)})
+				all = append(all, Claim{version, spread.Token(token)})
 			}
 		}
 	}
