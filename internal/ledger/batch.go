@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,6 +45,9 @@ func (b *batch) commit() {
 			return
 		case apierrors.IsNotFound(err):
 			b.answer(fmt.Errorf("claim from WorkloadSpread %s: %w", b.key, ErrGone))
+			return
+		case errors.Is(err, ErrInvalid):
+			b.answer(err)
 			return
 		case apierrors.IsConflict(err), isStale(err):
 			continue
@@ -97,7 +101,7 @@ func (b *batch) attempt(ctx context.Context, base *appsv1alpha1.WorkloadSpread, 
 func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*appsv1alpha1.WorkloadSpread, bool, error) {
 	terms, err := spread.ParseTerms(&base.Spec)
 	if err != nil {
-		return nil, false, fmt.Errorf("read WorkloadSpread %s: %w", b.key, err)
+		return nil, false, fmt.Errorf("read WorkloadSpread %s: %w: %w", b.key, ErrInvalid, err)
 	}
 	var replicas int32
 	if terms.Percent {

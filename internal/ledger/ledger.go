@@ -16,6 +16,8 @@ import (
 var (
 	// ErrGone: the WorkloadSpread is deleted, being deleted, or another object of its name by now.
 	ErrGone = errors.New("the WorkloadSpread is gone")
+	// ErrInvalid: the stored spec cannot be computed with; only its author can change that.
+	ErrInvalid = errors.New("the WorkloadSpread cannot be computed with")
 	// ErrUnproven is a waiting error: a place is free for certain, but it cannot be told yet in
 	// which subset. The retry of the pod's controller, or the end of the claims' time, settles it.
 	ErrUnproven = errors.New("a place is free, but it is not certain yet in which subset: creations that failed are still being told from those under way; the retry will be admitted")
@@ -79,7 +81,8 @@ func keyOf(ws *appsv1alpha1.WorkloadSpread) types.NamespacedName {
 }
 
 // Claim reserves a place and returns when it stands in the status, or when no subset has room
-// (spread.NoRoom). The error is ErrGone, ErrUnproven, the context's, or the API server's last one.
+// (spread.NoRoom). The error is ErrGone, ErrInvalid, ErrUnproven, the context's, or the API server's
+// last one.
 func (l *Ledger) Claim(ctx context.Context, r Request) (Grant, error) {
 	op := l.claimOp(ctx, r)
 	leave := l.arrive(op, r)
@@ -121,6 +124,13 @@ func (l *Ledger) Observe(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (
 func (l *Ledger) Expire(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, claims map[string][]spread.Token) error {
 	_, err := l.submit(&withdrawal{request: newRequest(ctx, ws), claims: claims})
 	return err
+}
+
+// Withdraw gives back, in the background, a grant that cannot be used.
+func (l *Ledger) Withdraw(g Grant, version string) {
+	if g.Token != "" && !g.Repeated {
+		l.withdraw(g.Spread, version, g.Token)
+	}
 }
 
 // withdraw gives a claim back whose request has ended, in the next batch.

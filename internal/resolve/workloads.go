@@ -87,8 +87,8 @@ func readTarget(ctx context.Context, reader client.Reader, ws *appsv1alpha1.Work
 		}
 		return target{rs.UID, replicasOf(rs.Spec.Replicas), rs.Spec.Selector, &rs}, nil
 	default:
-		return target{}, fmt.Errorf("spec.targetRef of WorkloadSpread %s/%s: kind %s is not supported: use one of %s",
-			ws.Namespace, ws.Name, gk, workload.Names())
+		return target{}, fmt.Errorf("%w: spec.targetRef of WorkloadSpread %s/%s: kind %s is not supported: use one of %s",
+			ledger.ErrInvalid, ws.Namespace, ws.Name, gk, workload.Names())
 	}
 }
 
@@ -102,7 +102,8 @@ func sumPaths(object client.Object, paths []string) (int32, error) {
 	for _, path := range paths {
 		n, err := intAt(content, path)
 		if err != nil {
-			return 0, fmt.Errorf("spec.targetFilter.replicasPathList: path %q on %s: %w", path, client.ObjectKeyFromObject(object), err)
+			return 0, fmt.Errorf("%w: spec.targetFilter.replicasPathList: path %q on %s: %w",
+				ledger.ErrInvalid, path, client.ObjectKeyFromObject(object), err)
 		}
 		sum += n
 	}

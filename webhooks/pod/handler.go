@@ -46,6 +46,8 @@ type Teller interface {
 	Placed(ws *appsv1alpha1.WorkloadSpread, subset string, passed []Passed)
 	// NoRoom: a pod was admitted without a subset.
 	NoRoom(ws *appsv1alpha1.WorkloadSpread, owner string, passed []Passed)
+	// Invalid: pods are admitted without a subset because the spec cannot be computed with.
+	Invalid(ws *appsv1alpha1.WorkloadSpread, err error)
 }
 
 // Passed is a subset that was not taken.
@@ -97,6 +99,12 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 	case errors.Is(err, ledger.ErrGone):
 		placement.Strip(pod)
 		return v1alpha1.ReasonSpreadGone, nil
+	case errors.Is(err, ledger.ErrInvalid):
+		// Objects that were stored before Spillway was here may be broken. That is for their author to
+		// mend, not a reason to block the workload.
+		placement.Strip(pod)
+		m.Teller.Invalid(match.Spread, err)
+		return v1alpha1.ReasonInvalidSpec, nil
 	case err != nil:
 		return "", err
 	}
@@ -109,6 +117,7 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 		return v1alpha1.ReasonNoSubsetAvailable, nil
 	}
 	if err := m.place(pod, match, &grant); err != nil {
+		m.Ledger.Withdraw(grant, match.Version)
 		return "", fmt.Errorf("place a pod of %s/%s by WorkloadSpread %s: %w", request.Namespace, match.Owner.Name, grant.Spread.Name, err)
 	}
 	if !dry && !grant.Repeated {
@@ -124,7 +133,7 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 func (m *Mutator) grant(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest) (ledger.Grant, error) {
 	terms, err := spread.ParseTerms(&match.Spread.Spec)
 	if err != nil {
-		return ledger.Grant{}, fmt.Errorf("WorkloadSpread %s/%s: %w", match.Spread.Namespace, match.Spread.Name, err)
+		return ledger.Grant{}, fmt.Errorf("WorkloadSpread %s/%s: %w: %w", match.Spread.Namespace, match.Spread.Name, ledger.ErrInvalid, err)
 	}
 	at := ledger.Grant{Terms: terms, Spread: match.Spread, Grant: spread.Grant{Outcome: spread.Placed}}
 	incoming := incomingRecord(pod, match.Spread.Name)

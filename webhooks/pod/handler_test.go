@@ -19,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -75,10 +76,11 @@ type bench struct {
 	told    *told
 }
 
-type told struct{ placed, noRoom int }
+type told struct{ placed, noRoom, invalid int }
 
 func (t *told) Placed(*appsv1alpha1.WorkloadSpread, string, []pod.Passed) { t.placed++ }
 func (t *told) NoRoom(*appsv1alpha1.WorkloadSpread, string, []pod.Passed) { t.noRoom++ }
+func (t *told) Invalid(*appsv1alpha1.WorkloadSpread, error)               { t.invalid++ }
 
 type silent struct{}
 
@@ -309,20 +311,51 @@ func TestADryRunDecidesAndReservesNothing(t *testing.T) {
 	}
 }
 
-func TestNoRoomAdmitsThePodAsItIs(t *testing.T) {
-	b := newBench(t)
-	var ws appsv1alpha1.WorkloadSpread
-	key := types.NamespacedName{Namespace: "ns", Name: "ws"}
-	if err := b.client.Get(t.Context(), key, &ws); err != nil {
-		t.Fatal(err)
+// setSubsets replaces the subsets of the WorkloadSpread, past validation.
+func (b *bench) setSubsets(text string) {
+	b.Helper()
+	ws := &appsv1alpha1.WorkloadSpread{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "ws"}}
+	patch := fmt.Appendf(nil, `{"spec":{"subsets":%s}}`, text)
+	if err := b.client.Patch(b.Context(), ws, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		b.Fatal(err)
 	}
-	zero, err := json.Marshal(map[string]any{"spec": map[string]any{"subsets": []map[string]any{{"name": "own", "maxReplicas": 0}}}})
+}
+
+func TestAStoredSpecThatMakesNoSenseBlocksNothing(t *testing.T) {
+	b := newBench(t)
+	b.setSubsets(`[{"name":"own","maxReplicas":"50"},{"name":"virtual"}]`)
+	raw := b.json(webPod)
+	out, reason, err := b.admit(raw, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.client.Patch(t.Context(), &ws, client.RawPatch(types.MergePatchType, zero)); err != nil {
-		t.Fatal(err)
+	if diff := cmp.Diff(string(raw), string(out)); diff != "" || reason != v1alpha1.ReasonInvalidSpec || b.told.invalid != 1 {
+		t.Errorf("reason %s, told %d; change: %s", reason, b.told.invalid, diff)
 	}
+}
+
+// TestAPatchThatFailsGivesThePlaceBack: the creation fails, and its retries must not pile up claims.
+func TestAPatchThatFailsGivesThePlaceBack(t *testing.T) {
+	b := newBench(t)
+	b.setSubsets(`[{"name":"own","maxReplicas":1,"patch":{"spec":{"containers":"none"}}}]`)
+	if _, _, err := b.admit(b.json(webPod), nil); err == nil || !strings.Contains(err.Error(), "containers") {
+		t.Fatalf("got %v, want an error that names the field", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	err := wait.PollUntilContextCancel(ctx, 5*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		var ws appsv1alpha1.WorkloadSpread
+		err := b.client.Get(ctx, types.NamespacedName{Namespace: "ns", Name: "ws"}, &ws)
+		return err == nil && len(ws.Status.SubsetStatuses) == 1 && ws.Status.SubsetStatuses[0].MissingReplicas == 1, nil
+	})
+	if err != nil {
+		t.Errorf("the claim stays: %v", err)
+	}
+}
+
+func TestNoRoomAdmitsThePodAsItIs(t *testing.T) {
+	b := newBench(t)
+	b.setSubsets(`[{"name":"own","maxReplicas":0}]`)
 	raw := b.json(webPod)
 	out, reason, err := b.admit(raw, nil)
 	if err != nil {

@@ -66,6 +66,15 @@ func (e *Events) NoRoom(ws *appsv1alpha1.WorkloadSpread, owner string, passed []
 	}
 }
 
+// Invalid implements Teller.
+func (e *Events) Invalid(ws *appsv1alpha1.WorkloadSpread, err error) {
+	e.Metrics.Claimed(keyOf(ws), "", v1alpha1.ReasonInvalidSpec)
+	if e.first(told{ws.UID, "", v1alpha1.ReasonInvalidSpec}) {
+		e.Recorder.Eventf(ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonInvalidSpec), action,
+			"Pods are admitted without a subset: %v", err)
+	}
+}
+
 func explain(passed []Passed) string {
 	why := make([]string, len(passed))
 	for i, p := range passed {

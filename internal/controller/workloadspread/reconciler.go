@@ -5,6 +5,7 @@ package workloadspread
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,13 +56,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	case ws.DeletionTimestamp != nil:
 		return reconcile.Result{}, nil
 	}
-	if _, err := spread.ParseTerms(&ws.Spec); err != nil {
+	stored, err := r.Ledger.Observe(ctx, &ws)
+	switch {
+	case errors.Is(err, ledger.ErrInvalid):
 		// Permanent: tell the user and wait for the next change.
 		r.Recorder.Eventf(&ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonInvalidSpec), action, "%s", err.Error())
 		return reconcile.Result{}, nil
-	}
-	stored, err := r.Ledger.Observe(ctx, &ws)
-	if err != nil {
+	case errors.Is(err, ledger.ErrGone):
+		return reconcile.Result{}, nil
+	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("observe: %w", err)
 	}
 	r.report(request.NamespacedName, stored)
