@@ -16,7 +16,7 @@ import (
 	"github.com/spillway-project/spillway/internal/ledger"
 )
 
-func target(replicas *int32) *appsv1.Deployment {
+func web(replicas *int32) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web", UID: "d"},
 		Spec:       appsv1.DeploymentSpec{Replicas: replicas, Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}},
@@ -50,13 +50,13 @@ func TestReplicas(t *testing.T) {
 		want    int32
 		err     string
 	}{
-		"of a Deployment":        {[]client.Object{target(&seven)}, spreadOn("Deployment"), 7, ""},
-		"by default one":         {[]client.Object{target(nil)}, spreadOn("Deployment"), 1, ""},
+		"of a Deployment":        {[]client.Object{web(&seven)}, spreadOn("Deployment"), 7, ""},
+		"by default one":         {[]client.Object{web(nil)}, spreadOn("Deployment"), 1, ""},
 		"of what is gone":        {nil, spreadOn("Deployment"), 0, ""},
-		"summed over paths":      {[]client.Object{target(&seven)}, spreadOn("Deployment", "spec.replicas", "spec.replicas"), 14, ""},
-		"at a path of no field":  {[]client.Object{target(&seven)}, spreadOn("Deployment", "spec.nothing"), 0, `there is no field "nothing"`},
-		"at a path to an object": {[]client.Object{target(&seven)}, spreadOn("Deployment", "spec.selector"), 0, "not an integer"},
-		"through a scalar":       {[]client.Object{target(&seven)}, spreadOn("Deployment", "spec.replicas.x"), 0, "leads into"},
+		"summed over paths":      {[]client.Object{web(&seven)}, spreadOn("Deployment", "spec.replicas", "spec.replicas"), 14, ""},
+		"at a path of no field":  {[]client.Object{web(&seven)}, spreadOn("Deployment", "spec.nothing"), 0, `there is no field "nothing"`},
+		"at a path to an object": {[]client.Object{web(&seven)}, spreadOn("Deployment", "spec.selector"), 0, "not an integer"},
+		"through a scalar":       {[]client.Object{web(&seven)}, spreadOn("Deployment", "spec.replicas.x"), 0, "leads into"},
 		"of an unknown kind":     {nil, spreadOn("Thing"), 0, "not supported"},
 	} {
 		t.Run(name, func(t *testing.T) {
