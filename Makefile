@@ -64,7 +64,7 @@ unit: $(helm) ## Run the tests that need no cluster.
 	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,$(unit_packages))
 
 .PHONY: race
-race: $(helm) ## Run the tests that need no cluster under the race detector.
+race: $(helm) ## Run the unit tests under the race detector (first time: about 7 min of building).
 	CGO_ENABLED=1 $(gotestsum) -race -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,$(filter-out ./test/%,$(unit_packages)))
 
 .PHONY: e2e
