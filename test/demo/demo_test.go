@@ -14,7 +14,7 @@ func TestTable(t *testing.T) {
 		{name: "virtual", limit: "none", onNodes: map[string]int{"virtual-0": 10}, missing: -1},
 	}, astray: 1}
 	const plain = `
-   SUBSET    LIMIT      PODS  MISSING                 NODES
+   SUBSET    LIMIT      PODS  MISSING   SPREAD        NODES
    own       50% = 5       3        2   ███░░         own-0, own-1 ×2
    virtual   none         10        -   ██████████    virtual-0 ×10
    pods on a node of no subset: 1

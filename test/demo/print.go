@@ -98,7 +98,7 @@ const barWidth = 12
 func (p *printer) table(o *observation) {
 	const layout = "   %-8s  %-9s  %4s  %7s   %s  %s"
 	p.line("")
-	p.line("%s", p.paint(faint, strings.TrimRight(fmt.Sprintf(layout, "SUBSET", "LIMIT", "PODS", "MISSING", strings.Repeat(" ", barWidth), "NODES"), " ")))
+	p.line("%s", p.paint(faint, fmt.Sprintf(layout, "SUBSET", "LIMIT", "PODS", "MISSING", fmt.Sprintf("%-*s", barWidth, "SPREAD"), "NODES")))
 	for i, s := range o.subsets {
 		missing := "-"
 		if s.missing >= 0 {
