@@ -26,6 +26,9 @@ const (
 	ReasonSubsetUnschedulable Reason = "SubsetUnschedulable"
 )
 
+// ReasonCounted is the reason of the condition ConditionView: the counts come from that view.
+const ReasonCounted Reason = "Counted"
+
 // Reasons why a claim left the ledger without its pod having been counted.
 const (
 	// ReasonClaimWithdrawn: the request that made the claim ended before it was answered.

@@ -97,7 +97,7 @@ func (b *Book) viewCondition(old *appsv1alpha1.WorkloadSpreadStatus, now metav1.
 		Type:               v1alpha1.ConditionView,
 		Status:             corev1.ConditionTrue,
 		LastTransitionTime: now,
-		Reason:             "Counted",
+		Reason:             string(v1alpha1.ReasonCounted),
 		Message:            strconv.FormatUint(b.observed, 10),
 	}
 	for i := range old.SubsetStatuses {
