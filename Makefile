@@ -50,7 +50,9 @@ demo: ## See Spillway work, in a real cluster on this machine (first time: about
 .PHONY: test
 test: lab $(helm) ## Run all tests: unit, integration and end to end.
 	go -C internal/tools test ./...
+	@rm -f dist/e2e-figures.txt
 	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	@cat dist/e2e-figures.txt 2>/dev/null || true
 
 ##@ Develop
 
@@ -69,7 +71,9 @@ race: $(helm) ## Run the unit tests under the race detector (first time: about 7
 
 .PHONY: e2e
 e2e: lab ## Run the tests that need a cluster.
+	@rm -f dist/e2e-figures.txt
 	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,./test/integration/... ./test/e2e/...)
+	@cat dist/e2e-figures.txt 2>/dev/null || true
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZ_TIME (default 20s; first time: about 5 min of building).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,23 @@ func newFixture(t *testing.T) *fixture {
 		}
 	})
 	return &fixture{T: t, ctx: ctx, ns: ns.Name}
+}
+
+// figure notes something measured, for the summary of the run (dist/e2e-figures.txt).
+func (f *fixture) figure(format string, args ...any) {
+	f.Helper()
+	f.Logf(format, args...)
+	if err := os.MkdirAll("../../dist", 0o755); err != nil {
+		f.Fatal(err)
+	}
+	file, err := os.OpenFile("../../dist/e2e-figures.txt", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := fmt.Fprintf(file, format+"\n", args...); err != nil {
+		f.Fatal(err)
+	}
 }
 
 func (f *fixture) create(o client.Object) {
