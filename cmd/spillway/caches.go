@@ -45,6 +45,12 @@ func cacheOptions() cache.Options {
 				}
 				return o, nil
 			}},
+			&corev1.Node{}: {Transform: func(o any) (any, error) {
+				if n, ok := o.(*corev1.Node); ok {
+					n.ManagedFields, n.Annotations, n.Status = nil, nil, corev1.NodeStatus{}
+				}
+				return o, nil
+			}},
 		},
 	}
 }
@@ -52,7 +58,7 @@ func cacheOptions() cache.Options {
 // cachedKinds are read through the cache by the webhook: their informers have to run in every
 // replica from the start, not from the first request on.
 func cachedKinds() []client.Object {
-	return []client.Object{&appsv1alpha1.WorkloadSpread{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{}}
+	return []client.Object{&appsv1alpha1.WorkloadSpread{}, &appsv1.Deployment{}, &appsv1.ReplicaSet{}, &corev1.Node{}}
 }
 
 // awaitCaches marks the moment from which requests can be decided.

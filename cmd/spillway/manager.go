@@ -127,7 +127,7 @@ func hardened(c *tls.Config) {
 func (m *manager) connect() error {
 	instruments := metrics.New(ctrlmetrics.Registry)
 	resolver := &resolve.Resolver{Cache: m.GetClient(), Live: m.GetAPIReader()}
-	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver}
+	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem}
 	book := ledger.New(ledger.Options{
 		Spreads:    &resolve.Spreads{Reader: m.GetClient(), Direct: m.GetAPIReader(), Writer: m.GetClient().Status()},
 		Pods:       pods,
@@ -152,7 +152,7 @@ func (m *manager) connect() error {
 		m.synced, instruments, m.log.WithName("webhook"))
 
 	reconciler := &workloadspread.Reconciler{
-		Reader: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
+		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
 		Claims: &workloadspread.Claims{Clock: clock.RealClock{}, Expiry: m.config.Ledger.ClaimExpiry.Duration},
 	}
 	return reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), m.changed.out)

@@ -132,10 +132,11 @@ func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*
 
 // recount brings the counts up to date from the replica's view. A status that does not tell which
 // view it was counted from proves nothing, absent entries included: then the view has to be at least
-// as new as the object, or pods are read live.
+// as new as the object, or pods are read live. Until the controller has seen the object, running pods
+// may be waiting to be adopted: only the live list knows them.
 func (b *batch) recount(ctx context.Context, book *spread.Book, base *appsv1alpha1.WorkloadSpread) error {
 	view := b.l.Pods.View(b.key)
-	if book.Observed() == 0 && view.Revision < revisionOf(base) {
+	if base.Status.ObservedGeneration == 0 || (book.Observed() == 0 && view.Revision < revisionOf(base)) {
 		var err error
 		if view, err = b.l.Pods.ListSpread(ctx, base); err != nil {
 			return fmt.Errorf("list the pods of WorkloadSpread %s: %w", b.key, err)

@@ -7,6 +7,7 @@
 package placement
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -45,6 +46,36 @@ func Place(pod *corev1.Pod, plan Plan) error {
 	tolerate(pod, subset.Tolerations)
 	record(pod, plan)
 	return verify(pod, subset)
+}
+
+// Adopt records an assignment on a pod that runs already, and applies the metadata of the subset's patch
+// if metadata is set. Its spec stays as it is: a running pod's cannot be changed.
+func Adopt(pod *corev1.Pod, plan Plan, metadata bool) error {
+	if metadata && len(plan.Subset.Patch.Raw) > 0 {
+		var whole struct {
+			Metadata json.RawMessage `json:"metadata,omitempty"`
+		}
+		if err := json.Unmarshal(plan.Subset.Patch.Raw, &whole); err != nil {
+			return fmt.Errorf("subset %q: patch: %w", plan.Subset.Name, err)
+		}
+		if len(whole.Metadata) > 0 {
+			if err := Patch(pod, fmt.Appendf(nil, `{"metadata":%s}`, whole.Metadata)); err != nil {
+				return fmt.Errorf("subset %q: patch: %w", plan.Subset.Name, err)
+			}
+		}
+	}
+	record(pod, plan)
+	return nil
+}
+
+// Unchanged reports whether the subset's patch would leave the pod as it is, annotations aside.
+func Unchanged(pod *corev1.Pod, subset *appsv1alpha1.WorkloadSpreadSubset) bool {
+	patched := pod.DeepCopy()
+	if err := Patch(patched, subset.Patch.Raw); err != nil {
+		return false
+	}
+	patched.Annotations = pod.Annotations
+	return equality.Semantic.DeepEqual(pod, patched)
 }
 
 // Strip removes a record that is not backed by a claim: a copied manifest must not count towards a

@@ -183,3 +183,32 @@ func TestPlaceTwiceIsPlaceOnce(t *testing.T) {
 		}
 	})
 }
+
+func TestAdoptLeavesTheSpecAlone(t *testing.T) {
+	subset := parse[appsv1alpha1.WorkloadSpreadSubset](t, `{name: v, requiredNodeSelectorTerm: {matchExpressions: [{key: k, operator: Exists}]}, tolerations: [{operator: Exists}], patch: {metadata: {labels: {vk: "true"}}, spec: {hostNetwork: true}}}`)
+	for metadata, label := range map[bool]string{true: "true", false: ""} {
+		pod := &corev1.Pod{}
+		if err := Adopt(pod, plan(subset), metadata); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(corev1.PodSpec{}, pod.Spec); diff != "" {
+			t.Error(diff)
+		}
+		record, ok := v1alpha1.ParseRecord(pod.Annotations)
+		if !ok || record.Subset != "v" || pod.Annotations[v1alpha1.PodDeletionCost] != "42" || pod.Labels["vk"] != label {
+			t.Errorf("metadata %v: got labels %v, annotations %v", metadata, pod.Labels, pod.Annotations)
+		}
+	}
+}
+
+func TestUnchangedLooksPastAnnotations(t *testing.T) {
+	pod := parse[corev1.Pod](t, `{metadata: {labels: {a: b}}}`)
+	for patch, want := range map[string]bool{
+		`{metadata: {labels: {a: b}}}`: true, `{metadata: {annotations: {x: "1"}}}`: true, `{metadata: {labels: {a: c}}}`: false, `{spec: {hostNetwork: true}}`: false,
+	} {
+		subset := parse[appsv1alpha1.WorkloadSpreadSubset](t, `{name: v, patch: `+patch+`}`)
+		if got := Unchanged(pod, subset); got != want {
+			t.Errorf("patch %s: got %v, want %v", patch, got, want)
+		}
+	}
+}

@@ -22,19 +22,37 @@ import (
 type Pods struct {
 	*state.Pods
 	Resolver *Resolver
+	// Stem draws the random part of a token.
+	Stem func() string
 }
 
 // ListSpread implements ledger.Pods: the pods recorded on the WorkloadSpread, among those that the
-// target selects.
+// target selects. As long as the controller has not seen the WorkloadSpread, running pods without an
+// assignment count where they are about to be adopted.
 func (p *Pods) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (spread.View, error) {
 	selector, err := p.Resolver.Selector(ctx, ws)
 	if err != nil {
 		return spread.View{}, err
 	}
+	list, err := p.Resolver.listPods(ctx, ws.Namespace, selector)
+	if err != nil {
+		return spread.View{}, err
+	}
 	want := types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
-	return p.list(ctx, ws.Namespace, selector, func(key types.NamespacedName, _ *spread.Pod) bool {
-		return key == want
-	})
+	v, err := viewOf(list, func(key types.NamespacedName, _ *spread.Pod) bool { return key == want })
+	if err != nil || ws.Status.ObservedGeneration > 0 {
+		return v, err
+	}
+	adoptions, err := p.adopt(ctx, ws, list)
+	if err != nil {
+		return spread.View{}, err
+	}
+	for _, a := range adoptions {
+		_, facts := state.FromPod(a.Pod)
+		facts.Subset, facts.Token = a.Plan.Record.Subset, spread.Token(a.Plan.Record.UID)
+		v.Pods = append(v.Pods, facts)
+	}
+	return v, nil
 }
 
 // ListOwner implements ledger.Pods.
@@ -48,8 +66,12 @@ func (p *Pods) ListOwner(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, o
 	case err != nil && !apierrors.IsNotFound(err):
 		return spread.View{}, fmt.Errorf("read ReplicaSet %s: %w", key, err)
 	}
+	list, err := p.Resolver.listPods(ctx, owner.Namespace, selector)
+	if err != nil {
+		return spread.View{}, err
+	}
 	want := types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
-	return p.list(ctx, owner.Namespace, selector, func(key types.NamespacedName, pod *spread.Pod) bool {
+	return viewOf(list, func(key types.NamespacedName, pod *spread.Pod) bool {
 		if key != want { // alive, but without an assignment here
 			pod.Subset, pod.Token = "", ""
 		}
@@ -57,28 +79,33 @@ func (p *Pods) ListOwner(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, o
 	})
 }
 
-// list reads pods live and keeps those that keep accepts. The list is consistent: it shows every pod
-// that was stored before the call.
-func (p *Pods) list(ctx context.Context, namespace string, selector *metav1.LabelSelector, keep func(types.NamespacedName, *spread.Pod) bool) (spread.View, error) {
+// listPods reads pods live. The list is consistent: it shows every pod that was stored before the
+// call. A nil selector selects all.
+func (r *Resolver) listPods(ctx context.Context, namespace string, selector *metav1.LabelSelector) (*corev1.PodList, error) {
 	where := labels.Everything()
 	if selector != nil {
 		s, err := metav1.LabelSelectorAsSelector(selector)
 		if err != nil {
-			return spread.View{}, fmt.Errorf("read a workload's selector: %w", err)
+			return nil, fmt.Errorf("read a workload's selector: %w", err)
 		}
 		where = s
 	}
 	var pods corev1.PodList
-	if err := p.Resolver.Live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: where}); err != nil {
-		return spread.View{}, fmt.Errorf("list pods of namespace %s: %w", namespace, err)
+	if err := r.Live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: where}); err != nil {
+		return nil, fmt.Errorf("list pods of namespace %s: %w", namespace, err)
 	}
-	revision, err := state.Revision(pods.ResourceVersion)
+	return &pods, nil
+}
+
+// viewOf reduces a list to the pods that keep accepts.
+func viewOf(list *corev1.PodList, keep func(types.NamespacedName, *spread.Pod) bool) (spread.View, error) {
+	revision, err := state.Revision(list.ResourceVersion)
 	if err != nil {
-		return spread.View{}, fmt.Errorf("list pods of namespace %s: %w", namespace, err)
+		return spread.View{}, fmt.Errorf("read a list of pods: %w", err)
 	}
 	v := spread.View{Revision: revision}
-	for i := range pods.Items {
-		if key, pod := state.FromPod(&pods.Items[i]); keep(key, pod) {
+	for i := range list.Items {
+		if key, pod := state.FromPod(&list.Items[i]); keep(key, pod) {
 			v.Pods = append(v.Pods, pod)
 		}
 	}

@@ -60,20 +60,27 @@ func (r *Resolver) Pod(ctx context.Context, namespace string, pod *corev1.Pod) (
 		if match.Spread = targeting(spreads, ref); match.Spread != nil {
 			break
 		}
-		if groupKind(ref) != workload.ReplicaSet {
-			return nil, nil //nolint:nilnil // as above
-		}
-		owner, err := r.replicaSet(ctx, namespace, ref)
-		if err != nil || owner == nil {
+		if ref, err = r.parent(ctx, namespace, ref); err != nil {
 			return nil, err
 		}
-		ref = metav1.GetControllerOfNoCopy(owner)
 	}
 	if match.Spread == nil {
 		return nil, nil //nolint:nilnil // as above
 	}
 	match.Owner.Demand = r.cachedDemand(ctx, match)
 	return match, nil
+}
+
+// parent returns the controller of the referenced object, nil when there is none or the chain ends.
+func (r *Resolver) parent(ctx context.Context, namespace string, ref *metav1.OwnerReference) (*metav1.OwnerReference, error) {
+	if groupKind(ref) != workload.ReplicaSet {
+		return nil, nil //nolint:nilnil // the end of the chain
+	}
+	rs, err := r.replicaSet(ctx, namespace, ref)
+	if err != nil || rs == nil {
+		return nil, err
+	}
+	return metav1.GetControllerOfNoCopy(rs), nil
 }
 
 // candidates returns the WorkloadSpreads of a namespace whose filter selects the pod.

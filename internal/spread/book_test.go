@@ -26,7 +26,7 @@ func pods(subset string, n int) []*Pod {
 	for i := range n {
 		out = append(out, &Pod{
 			Name: fmt.Sprintf("%s-%d", subset, i), Version: "v1", Subset: subset, Active: true,
-			Token: token(stemOf(1000+i), int32(i+1)),
+			Token: NewToken(stemOf(1000+i), int32(i+1)),
 		})
 	}
 	return out

@@ -168,7 +168,7 @@ func (b *Book) enter(c Claim, g *Grant) {
 		g.Token = Token(c.Name)
 	case c.Ranked:
 		g.Rank = e.ranks.next(e.replicas + e.claimed())
-		g.Token = token(c.Stem, g.Rank)
+		g.Token = NewToken(c.Stem, g.Rank)
 	default:
 		g.Token = Token(c.Stem)
 	}

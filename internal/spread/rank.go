@@ -25,6 +25,16 @@ func (t Terms) Cost(i int, rank int32) int32 {
 	return max(costPercent-t.sizeNeeding(i, rank), 1)
 }
 
+// SurplusCost returns the deletion cost of a pod beyond the limit of the i-th subset under integer
+// limits: it goes before any pod within a limit, that of later subsets first (OpenKruise's values).
+// Under percentages the rank says it already.
+func (t Terms) SurplusCost(i int, rank int32) int32 {
+	if t.Percent {
+		return t.Cost(i, rank)
+	}
+	return -costStep * int32(i+1) //nolint:gosec // a handful of subsets
+}
+
 // sizeNeeding returns the smallest workload size whose split gives the i-th subset at least rank
 // pods, or never.
 func (t Terms) sizeNeeding(i int, rank int32) int32 {

@@ -20,8 +20,8 @@ const (
 	rankMax = 36*36*36*36 - 1
 )
 
-// token joins stem and rank; a rank that does not fit is left out.
-func token(stem string, rank int32) Token {
+// NewToken joins stem and rank; a rank that does not fit is left out.
+func NewToken(stem string, rank int32) Token {
 	if rank <= 0 || rank > rankMax {
 		return Token(stem)
 	}

@@ -6,7 +6,10 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
 )
 
 func TestAPercentageKeepsItsRatioBothWays(t *testing.T) {
@@ -75,4 +78,43 @@ func TestALimitThatChangesCountsFromTheNextPod(t *testing.T) {
 	patch(1)
 	f.scale("web", 9)
 	f.settled("web", "web", map[string]int{"own": 5, "virtual": 4})
+}
+
+// TestRunningPodsAreAdopted: a WorkloadSpread put on a running workload counts what runs.
+func TestRunningPodsAreAdopted(t *testing.T) {
+	f := newFixture(t)
+	d := deployment("web", 6)
+	d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: "unscheduer", Operator: corev1.TolerationOpExists}}
+	d.Spec.Template.Spec.NodeSelector = map[string]string{"type": "kwok"}
+	f.create(d)
+	f.eventually("six pods run on own nodes", func() (bool, string) {
+		got := f.split("web")
+		return maps.Equal(got, map[string]int{"": 6}) && f.bound("web") == 6, fmt.Sprint(got)
+	})
+	f.create(workloadSpread("web", "web", subset{"own", "50%"}, subset{"virtual", ""}))
+	f.eventually("all are adopted", func() (bool, string) {
+		got := f.split("web")
+		return maps.Equal(got, map[string]int{"own": 6}), fmt.Sprint(got)
+	})
+	f.settled("web", "web", map[string]int{"own": 6})
+	for _, p := range f.pods("web") {
+		if p.Labels["subset"] != "own" || p.Annotations[v1alpha1.PodDeletionCost] == "" {
+			t.Errorf("pod %s: labels %v, annotations %v; want the metadata of the subset's patch and a cost", p.Name, p.Labels, p.Annotations)
+		}
+	}
+	// Those beyond the limit are the first to go.
+	f.scale("web", 3)
+	f.settled("web", "web", map[string]int{"own": 3})
+}
+
+// bound counts the pods of a Deployment that have a node.
+func (f *fixture) bound(name string) int {
+	f.Helper()
+	n := 0
+	for _, p := range f.pods(name) {
+		if p.Spec.NodeName != "" {
+			n++
+		}
+	}
+	return n
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/metrics"
+	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/spread"
 )
 
@@ -27,7 +28,8 @@ import (
 type Reconciler struct {
 	Reader   client.Reader
 	Ledger   *ledger.Ledger
-	Pods     ledger.Pods
+	Pods     *resolve.Pods
+	Writer   client.Writer
 	Metrics  *metrics.Metrics
 	Recorder recorder.EventRecorder
 	Claims   *Claims
@@ -55,6 +57,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, fmt.Errorf("read WorkloadSpread %s: %w", request.NamespacedName, err)
 	case ws.DeletionTimestamp != nil:
 		return reconcile.Result{}, nil
+	}
+	if ws.Status.ObservedGeneration != ws.Generation {
+		if err := r.adopt(ctx, &ws); err != nil {
+			return reconcile.Result{}, err
+		}
 	}
 	stored, err := r.Ledger.Observe(ctx, &ws)
 	switch {

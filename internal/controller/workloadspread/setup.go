@@ -27,7 +27,8 @@ import (
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=workloadspreads,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps.kruise.io,resources=workloadspreads/status,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=deployments;replicasets,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // settle is how long changes of pods are collected before the status follows. Claims bring the

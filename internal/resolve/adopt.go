@@ -1,0 +1,129 @@
+package resolve
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/placement"
+	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/state"
+)
+
+// Adoption is a running pod without an assignment, and the one it gets.
+type Adoption struct {
+	Pod  *corev1.Pod
+	Plan placement.Plan
+}
+
+// Adoptions lists live the pods of the WorkloadSpread's target that run without an assignment, and
+// finds each one's subset. Pods that fit none are left out.
+func (p *Pods) Adoptions(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) ([]Adoption, error) {
+	selector, err := p.Resolver.Selector(ctx, ws)
+	if err != nil || selector == nil {
+		return nil, err
+	}
+	list, err := p.Resolver.listPods(ctx, ws.Namespace, selector)
+	if err != nil {
+		return nil, err
+	}
+	return p.adopt(ctx, ws, list)
+}
+
+// adopt finds the subsets of the pods in the list that have no assignment, oldest first.
+func (p *Pods) adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, list *corev1.PodList) ([]Adoption, error) {
+	terms, err := spread.ParseTerms(&ws.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("WorkloadSpread %s/%s: %w", ws.Namespace, ws.Name, err)
+	}
+	replicas, err := p.Resolver.Replicas(ctx, ws)
+	if err != nil {
+		return nil, err
+	}
+	book := spread.Open(terms, &appsv1alpha1.WorkloadSpreadStatus{}, replicas)
+	want := types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
+	view, strays := spread.View{Revision: 1}, []*corev1.Pod{}
+	for i := range list.Items {
+		switch key, facts := state.FromPod(&list.Items[i]); {
+		case key == want:
+			view.Pods = append(view.Pods, facts)
+		case facts.Active:
+			strays = append(strays, &list.Items[i])
+		}
+	}
+	book.Recount(view)
+	slices.SortFunc(strays, func(a, b *corev1.Pod) int {
+		if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	var out []Adoption
+	for _, pod := range strays {
+		a, err := p.adoptOne(ctx, ws, terms, book, pod)
+		if err != nil {
+			return nil, err
+		}
+		if a != nil {
+			out = append(out, *a)
+		}
+	}
+	return out, nil
+}
+
+func (p *Pods) adoptOne(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, terms spread.Terms, book *spread.Book, pod *corev1.Pod) (*Adoption, error) {
+	ours, err := p.Resolver.belongs(ctx, ws, pod)
+	if err != nil || !ours || pod.Spec.NodeName == "" {
+		return nil, err
+	}
+	var node corev1.Node
+	if err := p.Resolver.Cache.Get(ctx, types.NamespacedName{Name: pod.Spec.NodeName}, &node, client.UnsafeDisableDeepCopy); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil //nolint:nilnil // its node is gone, so is its subset
+		}
+		return nil, fmt.Errorf("read node %s: %w", pod.Spec.NodeName, err)
+	}
+	_, facts := state.FromPod(pod)
+	i := spread.Adopt(pod, &node, ws.Spec.Subsets,
+		func(i int) bool { return placement.Unchanged(pod, &ws.Spec.Subsets[i]) },
+		func(i int) bool { return book.HasRoom(facts.Version, i) })
+	if i < 0 {
+		return nil, nil //nolint:nilnil // it fits no subset
+	}
+	rank, within := book.Take(facts.Version, i)
+	cost := terms.Cost(i, rank)
+	if !within {
+		cost = terms.SurplusCost(i, rank)
+	}
+	return &Adoption{Pod: pod, Plan: placement.Plan{
+		Subset: &ws.Spec.Subsets[i], Cost: &cost,
+		Record: v1alpha1.Record{Name: ws.Name, Subset: terms.Name(i), UID: string(spread.NewToken(p.Stem(), rank))},
+	}}, nil
+}
+
+// belongs reports whether the WorkloadSpread's target is above the pod, and its filter selects it.
+func (r *Resolver) belongs(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, pod *corev1.Pod) (bool, error) {
+	if ok, err := Selects(ws, pod.Labels); err != nil || !ok {
+		return false, err
+	}
+	for ref := metav1.GetControllerOfNoCopy(pod); ref != nil; {
+		if Targets(ws, groupKind(ref), ref.Name) {
+			return true, nil
+		}
+		owner, err := r.parent(ctx, pod.Namespace, ref)
+		if err != nil || owner == nil {
+			return false, err
+		}
+		ref = owner
+	}
+	return false, nil
+}
