@@ -95,6 +95,7 @@ func options(c *config.ManagerConfiguration, bind string, log logr.Logger) ctrl.
 	if c.Metrics.Port > 0 {
 		metricsOptions = server.Options{BindAddress: address(c.Metrics.Port), SecureServing: *c.Metrics.Secure, TLSOpts: []func(*tls.Config){hardened}}
 		if *c.Metrics.Secure {
+			metricsOptions.CertDir = c.Webhook.CertDir // one certificate names both Services
 			metricsOptions.FilterProvider = filters.WithAuthenticationAndAuthorization
 		}
 	}
