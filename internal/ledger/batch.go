@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/spread"
 	"github.com/spillway-project/spillway/internal/state"
 )
@@ -20,6 +21,8 @@ type batch struct {
 	a   *account
 	key types.NamespacedName
 	ops []operation
+	// disproved counts the claims that evidence released in the last attempt.
+	disproved int
 }
 
 // retryPause spaces attempts after an answer that says nothing about the object.
@@ -90,6 +93,7 @@ func (b *batch) attempt(ctx context.Context, base *appsv1alpha1.WorkloadSpread, 
 		return fmt.Errorf("write the status of WorkloadSpread %s: %w", b.key, err)
 	}
 	b.a.learn(stored, true, b.l.Clock.Now())
+	b.l.Recorder.ClaimsEnded(b.key, v1alpha1.ReasonClaimDisproved, b.disproved)
 	for _, op := range b.ops {
 		op.base().grant.Spread = stored
 	}
@@ -117,12 +121,10 @@ func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*
 	var observed appsv1alpha1.WorkloadSpreadStatus
 	observed.ObservedGeneration = base.Status.ObservedGeneration
 	for _, op := range b.ops {
-		op.apply(b.l, book, base, &observed)
+		op.apply(book, base, &observed)
 		op.base().grant.Terms, op.base().grant.Spread = terms, base
 	}
-	if n := len(book.Disproved()); n > 0 {
-		b.l.Recorder.Disproved(b.key, n)
-	}
+	b.disproved = len(book.Disproved())
 	status, changed := book.Status(&base.Status, b.l.Clock.Now())
 	changed = changed || observed.ObservedGeneration != status.ObservedGeneration
 	status.ObservedGeneration = observed.ObservedGeneration

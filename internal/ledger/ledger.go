@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
+	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/spread"
 )
 
@@ -140,7 +141,9 @@ func (l *Ledger) withdraw(ws *appsv1alpha1.WorkloadSpread, version string, t spr
 	go func() {
 		defer cancel()
 		// On failure the claim ends by evidence or expiry, as that of a crashed replica does.
-		_, _ = l.submit(w)
+		if _, err := l.submit(w); err == nil {
+			l.Recorder.ClaimsEnded(w.key, v1alpha1.ReasonClaimWithdrawn, 1)
+		}
 	}()
 }
 

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/clock"
 
+	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/spread"
 )
@@ -130,8 +131,8 @@ func (a *api) Demand(context.Context, ledger.Owner) (ledger.Demand, error) {
 	return a.demand, nil
 }
 
-func (a *api) Committed(types.NamespacedName, int, float64, error) {}
-func (a *api) Disproved(types.NamespacedName, int)                 {}
+func (a *api) Committed(types.NamespacedName, int, float64, error)    {}
+func (a *api) ClaimsEnded(types.NamespacedName, v1alpha1.Reason, int) {}
 
 // store creates the pod of a grant.
 func (a *api) store(n int, g ledger.Grant) {

@@ -14,7 +14,7 @@ import (
 // operation is one change to a book. It is applied once for each attempt to write, always to a book
 // that was opened anew.
 type operation interface {
-	apply(l *Ledger, b *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus)
+	apply(b *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus)
 	base() *request
 }
 
@@ -95,14 +95,14 @@ func (o *claimOp) again() *claimOp {
 	}
 }
 
-func (o *claimOp) apply(_ *Ledger, b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv1alpha1.WorkloadSpreadStatus) {
+func (o *claimOp) apply(b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv1alpha1.WorkloadSpreadStatus) {
 	o.grant.Grant = b.Claim(o.claim)
 }
 
 // observation marks the spec as seen. The recount comes with every batch.
 type observation struct{ *request }
 
-func (o *observation) apply(_ *Ledger, _ *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
+func (o *observation) apply(_ *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
 	status.ObservedGeneration = ws.Generation
 }
 
@@ -112,7 +112,7 @@ type withdrawal struct {
 	claims map[string][]spread.Token
 }
 
-func (o *withdrawal) apply(_ *Ledger, b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv1alpha1.WorkloadSpreadStatus) {
+func (o *withdrawal) apply(b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv1alpha1.WorkloadSpreadStatus) {
 	for version, tokens := range o.claims {
 		for _, t := range tokens {
 			b.Withdraw(version, t)

@@ -6,6 +6,7 @@ import (
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/spread"
 )
 
@@ -63,6 +64,6 @@ type Owner struct {
 type Recorder interface {
 	// Committed: one attempt to write has ended; size is the number of requests in it.
 	Committed(key types.NamespacedName, size int, seconds float64, err error)
-	// Disproved: claims were released because evidence shows them to be dead.
-	Disproved(key types.NamespacedName, n int)
+	// ClaimsEnded: n claims ended without a pod; n may be 0.
+	ClaimsEnded(key types.NamespacedName, reason v1alpha1.Reason, n int)
 }

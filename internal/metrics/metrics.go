@@ -87,13 +87,11 @@ func (m *Metrics) Committed(spread types.NamespacedName, size int, seconds float
 	m.sizes.Observe(float64(size))
 }
 
-// Disproved implements ledger.Recorder.
-func (m *Metrics) Disproved(spread types.NamespacedName, n int) {
-	m.ClaimsEnded(spread, v1alpha1.ReasonClaimDisproved, n)
-}
-
-// ClaimsEnded counts claims that ended without a pod.
+// ClaimsEnded implements ledger.Recorder: claims that ended without a pod.
 func (m *Metrics) ClaimsEnded(spread types.NamespacedName, reason v1alpha1.Reason, n int) {
+	if n == 0 {
+		return // no series for what never happens
+	}
 	m.ended.WithLabelValues(spread.Namespace, spread.Name, string(reason)).Add(float64(n))
 }
 

@@ -75,6 +75,9 @@ func (m *Mutator) Review(ctx context.Context, request *admissionv1.AdmissionRequ
 	if err != nil {
 		return review.Verdict{}, review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	}
+	if _, recorded := received.Annotations[v1alpha1.AnnotationMatched]; match == nil && !recorded {
+		return review.Verdict{Reason: v1alpha1.ReasonNotManaged}, nil
+	}
 	decided := received.DeepCopy()
 	reason, err := m.decide(ctx, decided, match, request)
 	if err != nil {

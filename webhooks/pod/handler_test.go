@@ -70,7 +70,7 @@ spec:
 
 // bench is a webhook over a model of the API server.
 type bench struct {
-	*testing.T
+	testing.TB
 	mutator *pod.Mutator
 	client  client.Client
 	told    *told
@@ -84,10 +84,10 @@ func (t *told) Invalid(*appsv1alpha1.WorkloadSpread, error)               { t.in
 
 type silent struct{}
 
-func (silent) Committed(types.NamespacedName, int, float64, error) {}
-func (silent) Disproved(types.NamespacedName, int)                 {}
+func (silent) Committed(types.NamespacedName, int, float64, error)    {}
+func (silent) ClaimsEnded(types.NamespacedName, v1alpha1.Reason, int) {}
 
-func newBench(t *testing.T) *bench {
+func newBench(t testing.TB) *bench {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, appsv1alpha1.AddToScheme} {
@@ -116,7 +116,7 @@ func newBench(t *testing.T) *bench {
 	n := 0
 	stem := func() string { n++; return fmt.Sprintf("stem%04d", n) }
 	resolver := &resolve.Resolver{Cache: c, Live: c}
-	b := &bench{T: t, client: c, told: &told{}}
+	b := &bench{TB: t, client: c, told: &told{}}
 	b.mutator = &pod.Mutator{
 		Resolver: resolver, Differ: new(delta.Differ), Teller: b.told, Clock: clock.RealClock{}, Stem: stem, Log: logr.Discard(),
 		Ledger: ledger.New(ledger.Options{
@@ -377,7 +377,7 @@ func TestAPodThatCannotBeReadIsAFault(t *testing.T) {
 
 // BenchmarkUnmanaged is the cost of a pod that no rule matches.
 func BenchmarkUnmanaged(b *testing.B) {
-	bn := newBench(&testing.T{})
+	bn := newBench(b)
 	raw, err := yaml.YAMLToJSON([]byte(webPod))
 	if err != nil {
 		b.Fatal(err)
