@@ -13,14 +13,15 @@ import (
 	"github.com/spillway-project/spillway/webhooks/workloadspread"
 )
 
-// Setup registers the webhooks. ready reports whether requests can be decided yet.
+// Setup registers the webhooks. ready reports whether requests can be decided yet; gate counts those
+// under way.
 func Setup(server webhook.Server, c config.Webhook, pods *pod.Mutator, spreads *workloadspread.Validator,
-	ready func() bool, recorder review.Recorder, log logr.Logger,
+	ready func() bool, gate *review.Gate, recorder review.Recorder, log logr.Logger,
 ) {
 	options := func(name string) review.Options {
 		return review.Options{
 			Name: name, MaxBytes: c.MaxBodyBytes, Timeout: time.Duration(c.TimeoutSeconds) * time.Second,
-			Ready: ready, Recorder: recorder, Log: log.WithName(name),
+			Ready: ready, Gate: gate, Recorder: recorder, Log: log.WithName(name),
 		}
 	}
 	server.Register(pod.Path, review.Handler(pods, options("pods")))

@@ -35,6 +35,7 @@ import (
 	"github.com/spillway-project/spillway/internal/state"
 	"github.com/spillway-project/spillway/webhooks"
 	"github.com/spillway-project/spillway/webhooks/pod"
+	"github.com/spillway-project/spillway/webhooks/review"
 	webhookspread "github.com/spillway-project/spillway/webhooks/workloadspread"
 )
 
@@ -52,6 +53,7 @@ type manager struct {
 	pods    *state.Pods
 	cached  atomic.Bool // the caches have synced
 	ending  atomic.Bool // told to stop; still serving
+	gate    review.Gate
 }
 
 func newScheme() *runtime.Scheme {
@@ -150,7 +152,7 @@ func (m *manager) connect() error {
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
 		},
 		&webhookspread.Validator{Reader: m.GetClient()},
-		m.synced, instruments, m.log.WithName("webhook"))
+		m.synced, &m.gate, instruments, m.log.WithName("webhook"))
 
 	reconciler := &workloadspread.Reconciler{
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
@@ -170,17 +172,14 @@ func stem() string {
 	return string(raw)
 }
 
-// start runs until the context ends, and then for the shutdown delay more: the API server learns of
-// the endpoint's end a moment after we do, and until then its calls must be answered.
+// start runs until the context ends, and then until the requests under way are answered.
 func (m *manager) start(told context.Context) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(told))
 	defer cancel()
 	go func() {
-		<-told.Done()
-		m.ending.Store(true)
-		m.log.Info("Stopping", "after", m.config.ShutdownDelay.Duration.String())
 		select {
-		case <-time.After(m.config.ShutdownDelay.Duration):
+		case <-told.Done():
+			m.finish(ctx)
 			cancel()
 		case <-ctx.Done():
 		}
@@ -189,6 +188,25 @@ func (m *manager) start(told context.Context) error {
 		return fmt.Errorf("run the manager: %w", err)
 	}
 	return nil
+}
+
+// finish goes on serving for the shutdown delay, because the API server learns of the endpoint's end a
+// moment after we do, and then until nothing is under way. Only after that may the manager stop: it
+// takes caches away first, and the contexts of requests with them.
+func (m *manager) finish(ctx context.Context) {
+	m.ending.Store(true)
+	m.gate.Close()
+	m.log.Info("Stopping", "after", m.config.ShutdownDelay.Duration.String())
+	select {
+	case <-time.After(m.config.ShutdownDelay.Duration):
+	case <-ctx.Done():
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(m.config.Webhook.TimeoutSeconds)*time.Second)
+	defer cancel()
+	if err := m.gate.Idle(ctx); err != nil {
+		m.log.Error(err, "Requests are still under way")
+	}
 }
 
 // addProbes: alive is who answers; ready is who has synced caches, a certificate and a webhook that

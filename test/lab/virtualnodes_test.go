@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -175,7 +176,29 @@ func TestKnobAddContainer(t *testing.T) {
 	})
 }
 
-func TestKnobStartAndStopDelay(t *testing.T) {
+func TestKnobStopDelay(t *testing.T) {
+	t.Parallel()
+	node := knobbed(t, lab.Knobs{StopDelay: metav1.Duration{Duration: time.Hour}})
+	patient := func(pod *corev1.Pod) { pod.Spec.TerminationGracePeriodSeconds = new(int64(600)) }
+	slow := makePod(labtest.Namespace(t, cluster), "slow", onNode(node), patient)
+	other := makePod(slow.Namespace, "other", onNode("kosmos"), patient)
+	for _, pod := range []*corev1.Pod{slow, other} {
+		create(t, pod)
+		eventuallyReady(t, pod)
+		deletePod(t, pod)
+	}
+	eventuallyGone(t, other)
+	eventually(t, slow, "terminating", func(pod *corev1.Pod) error {
+		if pod.DeletionTimestamp == nil {
+			return errors.New("not terminating")
+		}
+		return nil
+	})
+	turn(t, node, lab.Knobs{})
+	eventuallyGone(t, slow)
+}
+
+func TestKnobStartDelay(t *testing.T) {
 	t.Parallel()
 	hour := metav1.Duration{Duration: time.Hour}
 	node := knobbed(t, lab.Knobs{StartDelay: hour})

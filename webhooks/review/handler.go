@@ -31,6 +31,7 @@ type handler struct {
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
+	defer h.Gate.enter(w)()
 	body, reason, err := h.serve(w, r)
 	code := http.StatusOK
 	if err != nil {

@@ -40,7 +40,7 @@ func post(t *testing.T, f reviewer, body, contentType string, change func(*revie
 	seen := &reviewed{}
 	o := review.Options{
 		Name: "test", MaxBytes: 1000, Timeout: 10 * time.Second, Recorder: seen,
-		Ready: func() bool { return true }, Log: logr.Discard(),
+		Ready: func() bool { return true }, Gate: new(review.Gate), Log: logr.Discard(),
 	}
 	if change != nil {
 		change(&o)
@@ -153,11 +153,45 @@ func TestTheDeadlineLeavesTimeToAnswer(t *testing.T) {
 	})
 }
 
+// TestAReplicaFinishesWhatIsUnderWay: told to stop, it waits for the request that it has, and sends its
+// clients elsewhere.
+func TestAReplicaFinishesWhatIsUnderWay(t *testing.T) {
+	gate := new(review.Gate)
+	entered, finish := make(chan struct{}), make(chan struct{})
+	answered := make(chan *http.Response, 1)
+	go func() {
+		response, _, _ := post(t, func(context.Context, *admissionv1.AdmissionRequest) (review.Verdict, error) {
+			close(entered)
+			<-finish
+			return review.Verdict{}, nil
+		}, good, "application/json", func(o *review.Options) { o.Gate = gate })
+		answered <- response
+	}()
+	<-entered
+	gate.Close()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := gate.Idle(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("a request is under way: got %v", err)
+	}
+	close(finish)
+	if err := gate.Idle(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if r := <-answered; r.StatusCode != http.StatusOK || r.Close {
+		t.Errorf("the request under way got %d, close %v", r.StatusCode, r.Close)
+	}
+	response, _, _ := post(t, allow, good, "application/json", func(o *review.Options) { o.Gate = gate })
+	if !response.Close {
+		t.Error("the connection stays open for more requests")
+	}
+}
+
 func FuzzHandler(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"a","object":null}}`))
 	h := review.Handler(reviewer(allow), review.Options{
-		Name: "fuzz", MaxBytes: 1 << 20, Timeout: time.Second, Recorder: &reviewed{}, Ready: func() bool { return true }, Log: logr.Discard(),
+		Name: "fuzz", MaxBytes: 1 << 20, Timeout: time.Second, Recorder: &reviewed{}, Ready: func() bool { return true }, Gate: new(review.Gate), Log: logr.Discard(),
 	})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))

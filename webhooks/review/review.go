@@ -72,7 +72,9 @@ type Options struct {
 	// Timeout bounds a request for which the API server does not say how long it waits.
 	Timeout time.Duration
 	// Ready reports whether requests can be decided yet.
-	Ready    func() bool
+	Ready func() bool
+	// Gate counts the requests under way.
+	Gate     *Gate
 	Recorder Recorder
 	Log      logr.Logger
 }

@@ -293,10 +293,13 @@ func (p *pod) push(ctx context.Context, status corev1.PodStatus) error {
 
 // end reports that all containers have ended and removes the pod from the cluster.
 func (p *pod) end(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-		return
-	case <-time.After(p.provider.current().StopDelay.Duration):
+	// The knob may be turned meanwhile.
+	for asked := time.Now(); time.Since(asked) < p.provider.current().StopDelay.Duration; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
 	object := p.object()
 	defer p.provider.forget(object)
