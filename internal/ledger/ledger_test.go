@@ -309,7 +309,9 @@ func TestAnUncertainPlaceIsNotGivenAway(t *testing.T) {
 		}
 	}
 	a.age(5 * time.Second)
-	_, err := a.replica().Claim(deadline(t), a.request())
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := a.replica().Claim(ctx, a.request())
 	if !errors.Is(err, ledger.ErrUnproven) {
 		t.Errorf("one of four claims is dead, in a or in b: got %v, want ErrUnproven", err)
 	}

@@ -13,7 +13,6 @@ import (
 type arrival struct {
 	version string
 	owner   Owner
-	since   time.Time
 }
 
 // arrive notes that a creation is under way, until the returned function is called.
@@ -21,7 +20,7 @@ func (l *Ledger) arrive(op *claimOp, r Request) func() {
 	a := l.account(op.key)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.arrivals[op] = arrival{version: r.Version, owner: r.Owner, since: l.Clock.Now()}
+	a.arrivals[op] = arrival{version: r.Version, owner: r.Owner}
 	return func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -55,15 +54,34 @@ func (l *Ledger) prove(op *claimOp, r Request) (Grant, error) {
 	if g, err := l.submit(retry); err != nil || g.Outcome != spread.Unproven {
 		return g, err
 	}
-	retry = retry.again()
-	if retry.claim.Evidence, err = l.gather(op, r); err != nil {
-		return Grant{}, err
+	return l.settle(op, retry, r)
+}
+
+// settle brings evidence, and newer evidence as long as there is time: creations under way, which hide
+// dead claims, end meanwhile.
+func (l *Ledger) settle(op, retry *claimOp, r Request) (Grant, error) {
+	deadline, bounded := op.ctx.Deadline()
+	for since := op.claim.Now; ; since = l.Clock.Now() {
+		ev, err := l.gather(op, r, since)
+		if err != nil {
+			return Grant{}, err
+		}
+		retry = retry.again()
+		retry.claim.Evidence = ev
+		retry.claim.Last = !bounded || deadline.Sub(l.Clock.Now()) < 2*l.DemandWait
+		g, err := l.submit(retry)
+		switch {
+		case err != nil || g.Outcome != spread.Unproven:
+			return g, err
+		case retry.claim.Last:
+			return g, fmt.Errorf("claim from WorkloadSpread %s: %w", op.key, ErrUnproven)
+		}
+		select {
+		case <-op.ctx.Done():
+			return Grant{}, fmt.Errorf("claim from WorkloadSpread %s: %w; %w", op.key, ErrUnproven, op.ctx.Err())
+		case <-l.Clock.After(l.DemandWait):
+		}
 	}
-	g, err := l.submit(retry)
-	if err == nil && g.Outcome == spread.Unproven {
-		err = fmt.Errorf("claim from WorkloadSpread %s: %w", op.key, ErrUnproven)
-	}
-	return g, err
 }
 
 func (l *Ledger) demand(ctx context.Context, owner Owner) (Demand, error) {
@@ -118,10 +136,11 @@ type proof struct {
 	ev      *spread.Evidence
 }
 
-// gather collects evidence. A list that began after this claim arrived serves it too.
-func (l *Ledger) gather(op *claimOp, r Request) (*spread.Evidence, error) {
+// gather collects evidence that is newer than since. A list that another claim began after that serves
+// this one too.
+func (l *Ledger) gather(op *claimOp, r Request, since time.Time) (*spread.Evidence, error) {
 	a := l.account(op.key)
-	p, since := a.proof(op, r.Version)
+	p := a.proof(r.Version)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ev != nil && p.started.After(since) {
@@ -135,8 +154,8 @@ func (l *Ledger) gather(op *claimOp, r Request) (*spread.Evidence, error) {
 	return ev, err
 }
 
-// proof returns the shared proof of a version, and when the operation's first attempt arrived.
-func (a *account) proof(op *claimOp, version string) (*proof, time.Time) {
+// proof returns the shared proof of a version.
+func (a *account) proof(version string) *proof {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.proofs[version]
@@ -144,7 +163,7 @@ func (a *account) proof(op *claimOp, version string) (*proof, time.Time) {
 		p = &proof{}
 		a.proofs[version] = p
 	}
-	return p, a.arrivals[op].since
+	return p
 }
 
 // collect reads live, in this order: the status, for the claims in doubt; the owner; its pods; the

@@ -1,6 +1,7 @@
 package spread
 
 import (
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,6 +29,8 @@ type Claim struct {
 	Demand int32
 	// Evidence settles a claim that was Unproven before.
 	Evidence *Evidence
+	// Last: there is no time for more evidence. A pod that could go on to a later subset does.
+	Last bool
 	// Now is the time of the claim, kept to the second.
 	Now time.Time
 }
@@ -76,21 +79,42 @@ func (b *Book) Claim(c Claim) Grant {
 	if g, ok := b.outstanding(&c); ok {
 		return g
 	}
-	var unresolved bool
+	weight := unweighed
 	if c.Evidence != nil {
-		unresolved = b.weigh(c.Version, c.Evidence)
+		weight = b.weigh(c.Version, c.Evidence)
+		c.Demand = c.Evidence.Demand
 	}
 	g := b.choose(c.Version)
 	crowded := g.Outcome == NoRoom || g.passedFull()
-	switch {
-	case crowded && c.Evidence == nil && c.Demand > 0 && b.Total(c.Version)+1 > c.Demand:
+	if crowded && c.Demand > 0 && b.Total(c.Version)+1 > c.Demand && b.waits(&c, g.Outcome, weight) {
 		return Grant{Outcome: Unproven, Passed: g.Passed}
-	case g.Outcome == NoRoom && unresolved:
-		return Grant{Outcome: Unproven, Passed: g.Passed}
-	case g.Outcome == Placed:
+	}
+	if g.Outcome == Placed {
 		b.enter(c, &g)
 	}
 	return g
+}
+
+// waits decides about a pod that goes past a full subset although its owner has all the pods it wants
+// by what is counted here: something counted is gone.
+func (b *Book) waits(c *Claim, outcome Outcome, w weight) bool {
+	switch {
+	case w == unweighed:
+		return true
+	case w == void || !b.claimedAny(c.Version):
+		return false // no claim that could be dead: the owner does want more than it says
+	case outcome == NoRoom:
+		return true // a place is free for certain, only not yet where
+	default:
+		// Proven deaths in several subsets: as many pods go on as the others can still bring. Nothing
+		// proven: creations under way hide the dead ones, and will soon not.
+		return w == inconclusive && !c.Last
+	}
+}
+
+func (b *Book) claimedAny(version string) bool {
+	p := b.pages[version]
+	return p != nil && slices.ContainsFunc(p.entries, func(e entry) bool { return len(e.claims) > 0 })
 }
 
 // outstanding finds the claim that an earlier admission of the same pod, or an earlier attempt to

@@ -44,21 +44,30 @@ func (b *Book) Suspects(version string, now time.Time) map[Token]struct{} {
 	return all
 }
 
-// weigh counts the version from the evidence and releases every claim that it proves dead. It
-// returns true when more claims are proven dead than could be released, because it is not certain
-// which subsets they are in.
+// weight is what evidence proves.
+type weight uint8
+
+const (
+	unweighed    weight = iota // there is no evidence yet
+	void                       // the numbers contradict each other: it proves nothing
+	inconclusive               // no claim is proven dead
+	ambiguous                  // more claims are dead than it is certain of which subset
+	conclusive                 // every claim that is proven dead was released
+)
+
+// weigh counts the version from the evidence and releases every claim that it proves dead.
 //
 // Of the suspects S at least k = |S| − (demand − alive − arrivals) are dead. Subset i holds S_i of
 // them, the others |S| − S_i; so at least k − (|S| − S_i) of subset i's are dead, and that many may
 // go. Which ones does not matter: should a released claim's pod appear after all, it is counted, and
 // a dead claim stands in its place.
-func (b *Book) weigh(version string, ev *Evidence) (unresolved bool) {
+func (b *Book) weigh(version string, ev *Evidence) weight {
 	b.recountVersion(version, ev.View)
 	p := b.pages[version]
 	spare := ev.Demand - ev.View.Active(version) - ev.Arrivals
 	if p == nil || spare < 0 {
-		// More pods than the owner wants: it acts on something else than what was read. No proof.
-		return false
+		// More pods than the owner wants: it acts on something else than what was read.
+		return void
 	}
 	seen := ev.seen()
 	doubted := make([][]Token, len(p.entries))
@@ -80,7 +89,14 @@ func (b *Book) weigh(version string, ev *Evidence) (unresolved bool) {
 			released++
 		}
 	}
-	return dead > released
+	switch {
+	case dead <= 0:
+		return inconclusive
+	case dead > released:
+		return ambiguous
+	default:
+		return conclusive
+	}
 }
 
 // seen indexes the claims that the evidence shows to have become pods.
