@@ -285,3 +285,33 @@ func TestFiveThousandPodsInFlightStayBelow256KiB(t *testing.T) {
 	}
 	t.Logf("5,000 claims take %d bytes", size)
 }
+
+// TestCreationsUnderWayHideDeadClaims: ten pods are wanted, five claims stand, and the other five
+// creations are under way, unclaimed here. Which of the claims are dead will be known when those end.
+func TestCreationsUnderWayHideDeadClaims(t *testing.T) {
+	later := noon.Add(3 * time.Second)
+	for name, tc := range map[string]struct {
+		limits []Limit
+		last   bool
+		want   Outcome
+	}{
+		"without another place it waits":           {[]Limit{{count, 5}}, false, Unproven},
+		"without another place it never gives up":  {[]Limit{{count, 5}}, true, Unproven},
+		"with another place it waits":              {[]Limit{{count, 5}, {}}, false, Unproven},
+		"with another place it goes there at last": {[]Limit{{count, 5}, {}}, true, Placed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := Open(termsOf(tc.limits), &appsv1alpha1.WorkloadSpreadStatus{}, 0)
+			for i := range 5 {
+				b.Claim(claim(i))
+			}
+			suspects := b.Suspects("v1", later)
+			g := b.Claim(Claim{Version: "v1", Stem: stemOf(9), Now: later, Last: tc.last, Evidence: &Evidence{
+				View: View{Revision: 9, Pods: []*Pod{}}, Demand: 5, Arrivals: 0, Suspects: suspects,
+			}})
+			if g.Outcome != tc.want || len(b.Disproved()) != 0 {
+				t.Errorf("got %+v and %d released, want %v", g, len(b.Disproved()), tc.want)
+			}
+		})
+	}
+}
