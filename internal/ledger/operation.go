@@ -82,7 +82,7 @@ func (l *Ledger) claimOp(ctx context.Context, r Request) *claimOp {
 		request: newRequest(ctx, r.Spread),
 		claim: spread.Claim{
 			Version: r.Version, Stem: l.Stem(), Name: r.PodName, Incoming: r.Incoming,
-			Ranked: r.Ranked, Demand: r.Owner.Demand, Now: l.Clock.Now(),
+			Ranked: r.Ranked, Revision: r.Revision, Position: r.Position, Demand: r.Owner.Demand, Now: l.Clock.Now(),
 		},
 	}
 }
@@ -99,11 +99,17 @@ func (o *claimOp) apply(b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv
 	o.grant.Grant = b.Claim(o.claim)
 }
 
-// observation marks the spec as seen. The recount comes with every batch.
-type observation struct{ *request }
+// observation marks the spec as seen and the subsets as what their pods say of them. The recount
+// comes with every batch.
+type observation struct {
+	*request
+	sight      spread.Sight
+	adaptation spread.Adaptation
+}
 
-func (o *observation) apply(_ *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
+func (o *observation) apply(b *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
 	status.ObservedGeneration = ws.Generation
+	o.adaptation = b.Adapt(o.sight)
 }
 
 // withdrawal removes claims.
