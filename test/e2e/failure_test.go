@@ -141,12 +141,18 @@ func (f *fixture) scaleManager(replicas int32) {
 func (f *fixture) bothReplicasReady() {
 	f.Helper()
 	f.eventually("both replicas are ready", func() (bool, string) {
-		var d appsv1.Deployment
-		if err := cluster.client.Get(f.ctx, client.ObjectKey{Namespace: system, Name: "spillway"}, &d); err != nil {
-			return false, err.Error()
-		}
+		d := f.managerDeployment()
 		return d.Status.ReadyReplicas == 2 && d.Status.Replicas == 2, fmt.Sprintf("%d of %d ready", d.Status.ReadyReplicas, d.Status.Replicas)
 	})
+}
+
+func (f *fixture) managerDeployment() *appsv1.Deployment {
+	f.Helper()
+	var d appsv1.Deployment
+	if err := cluster.client.Get(f.ctx, client.ObjectKey{Namespace: system, Name: "spillway"}, &d); err != nil {
+		f.Fatal(err)
+	}
+	return &d
 }
 
 // TestAnUpgradeUnderLoadFailsNoCreation: the manager is rolled while pods are created. The new
