@@ -120,7 +120,7 @@ func TestAnOutageBlocksNeitherTheSystemNorUs(t *testing.T) {
 
 // withoutDeadline is for cleaning up after a test whose time ran out.
 func (f *fixture) withoutDeadline() *fixture {
-	return &fixture{T: f.T, ctx: context.WithoutCancel(f.ctx), ns: f.ns}
+	return &fixture{T: f.T, ctx: context.WithoutCancel(f.ctx), ns: f.ns, patience: f.patience}
 }
 
 // scaleManager sets the number of replicas and waits until exactly so many are there: one that was
