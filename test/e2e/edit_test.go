@@ -166,8 +166,13 @@ func TestAnEvictionThatIsRefusedCostsNothing(t *testing.T) {
 	if err := cluster.client.Delete(f.ctx, budget); err != nil {
 		t.Fatal(err)
 	}
+	deleted := f.journal("web")
 	f.eventually("the eviction is allowed", func() (bool, string) { err := evict(); return err == nil, fmt.Sprint(err) })
+	f.awaitSplit("web", map[string]int{"own": 2, "virtual": 2})
 	f.settled("web", "web", map[string]int{"own": 2, "virtual": 2})
+	if got := deleted(); len(got["own"]) != 1 || len(got["virtual"]) > 0 {
+		t.Errorf("evicted: %v", got)
+	}
 }
 
 // TestARolloutReversesTheCostsOfTheOldVersion: it leaves first what the new version fills first.
