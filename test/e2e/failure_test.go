@@ -54,6 +54,7 @@ func TestDeletedPodsAreReplacedWhereTheyWere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	f.awaitSplit("web", map[string]int{"own": 50, "virtual": 50})
 	f.settled("web", "web", map[string]int{"own": 50, "virtual": 50})
 	safe()
 }

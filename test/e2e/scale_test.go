@@ -70,6 +70,7 @@ func TestEverySplitIsExact(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
+				f.awaitSplit("web", split(subsets, n))
 				f.settled("web", "web", split(subsets, n))
 
 				// Of three shares not every size is part of the next (33/33/34 of 4 is 2/2/0): sizes that are.
