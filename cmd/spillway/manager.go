@@ -156,7 +156,7 @@ func (m *manager) connect() error {
 
 	reconciler := &workloadspread.Reconciler{
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
-		Claims: &workloadspread.Claims{Clock: clock.RealClock{}, Expiry: m.config.Ledger.ClaimExpiry.Duration},
+		Claims: &ledger.Expiry{Clock: clock.RealClock{}, Life: m.config.Ledger.ClaimExpiry.Duration},
 	}
 	return reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), m.changed.out)
 }

@@ -30,7 +30,7 @@ const retryPause = 50 * time.Millisecond
 
 // commit applies the batch until it is written, or nothing of it is wanted any more.
 func (b *batch) commit() {
-	ctx, cancel := contextOf(b.ops, b.l.Clock.Now())
+	ctx, cancel := b.l.contextOf(b.ops)
 	defer cancel()
 
 	base, live, err := b.base(ctx)
@@ -59,10 +59,7 @@ func (b *batch) commit() {
 		for _, op := range b.ops {
 			op.base().cause.Store(&err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-b.l.Clock.After(retryPause):
-		}
+		b.l.Runtime.Wait(retryPause, ctx.Done(), nil)
 	}
 }
 

@@ -31,6 +31,8 @@ type Options struct {
 	Workloads Workloads
 	Recorder  Recorder
 	Clock     clock.Clock
+	// Runtime is nil for goroutines.
+	Runtime Runtime
 	// Stem draws the random part of a token: spread.TokenStem characters of [0-9a-z].
 	Stem func() string
 	// DemandWait is how long a claim waits for the view of pods to catch up before pods are read
@@ -50,6 +52,9 @@ type Ledger struct {
 
 // New returns a ledger over the given ports.
 func New(o Options) *Ledger {
+	if o.Runtime == nil {
+		o.Runtime = goroutines{o.Clock}
+	}
 	return &Ledger{Options: o, accounts: make(map[types.NamespacedName]*account)}
 }
 
@@ -136,15 +141,15 @@ func (l *Ledger) Withdraw(g Grant, version string) {
 
 // withdraw gives a claim back whose request has ended, in the next batch.
 func (l *Ledger) withdraw(ws *appsv1alpha1.WorkloadSpread, version string, t spread.Token) {
-	ctx, cancel := context.WithTimeout(context.Background(), withdrawTimeout)
+	ctx, cancel := l.Runtime.Until(l.Clock.Now().Add(withdrawTimeout))
 	w := &withdrawal{request: newRequest(ctx, ws), claims: map[string][]spread.Token{version: {t}}}
-	go func() {
+	l.Runtime.Go(func() {
 		defer cancel()
 		// On failure the claim ends by evidence or expiry, as that of a crashed replica does.
 		if _, err := l.submit(w); err == nil {
 			l.Recorder.ClaimsEnded(w.key, v1alpha1.ReasonClaimWithdrawn, 1)
 		}
-	}()
+	})
 }
 
 // withdrawTimeout bounds the attempts to give a claim back.

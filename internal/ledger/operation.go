@@ -50,12 +50,8 @@ func (r *request) answer(err error) bool {
 
 // wait returns the answer, or the context's error as soon as it ends. In the second case the batch
 // finds the request taken when it has the answer, and gives a claim back.
-func (r *request) wait() (Grant, error) {
-	select {
-	case <-r.done:
-		return r.grant, r.err
-	case <-r.ctx.Done():
-	}
+func (r *request) wait(rt Runtime) (Grant, error) {
+	rt.Wait(0, r.done, r.ctx.Done())
 	if r.taken.CompareAndSwap(false, true) {
 		return Grant{}, r.ended()
 	}

@@ -32,7 +32,7 @@ type Reconciler struct {
 	Writer   client.Writer
 	Metrics  *metrics.Metrics
 	Recorder recorder.EventRecorder
-	Claims   *Claims
+	Claims   *ledger.Expiry
 }
 
 // passTimeout bounds one pass, the attempts to write included.
@@ -81,55 +81,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 
 // expire ends the claims whose time is up, and returns when to look again.
 func (r *Reconciler) expire(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (time.Duration, error) {
-	due, next := r.Claims.Due(types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}, claimsOf(ws))
-	if len(due) == 0 {
-		return next, nil
-	}
-	// The view may lag: what it does not show may exist.
-	view, err := r.Pods.ListSpread(ctx, ws)
-	if err != nil {
-		return 0, fmt.Errorf("look for the pods of claims that end: %w", err)
-	}
-	seen := make(map[spread.Token]bool, 2*len(view.Pods))
-	for _, p := range view.Pods {
-		seen[p.Token], seen[spread.Token(p.Name)] = true, true
-	}
-	ended := make(map[string][]spread.Token)
-	lost := 0
-	for _, c := range due {
-		if !seen[c.token] {
-			ended[c.version] = append(ended[c.version], c.token)
-			lost++
-		}
-	}
-	if lost == 0 {
-		return next, nil
-	}
-	if err := r.Ledger.Expire(ctx, ws, ended); err != nil {
-		return 0, fmt.Errorf("end claims: %w", err)
+	lost, next, err := r.Claims.End(ctx, r.Ledger, ws)
+	if err != nil || lost == 0 {
+		return next, err
 	}
 	r.Metrics.ClaimsEnded(client.ObjectKeyFromObject(ws), v1alpha1.ReasonClaimExpired, lost)
 	r.Recorder.Eventf(ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonCreatePodFailed), action,
 		"%d pods were admitted but never created; their places are free again. Look for quotas, other webhooks and name clashes in the events of the workload", lost)
 	return next, nil
-}
-
-// Claim is one outstanding claim.
-type Claim struct {
-	version string
-	token   spread.Token
-}
-
-func claimsOf(ws *appsv1alpha1.WorkloadSpread) []Claim {
-	var all []Claim
-	for version, subsets := range ws.Status.VersionedSubsetStatuses {
-		for i := range subsets {
-			for token := range subsets[i].CreatingPods {
-				all = append(all, Claim{version, spread.Token(token)})
-			}
-		}
-	}
-	return all
 }
 
 // report sets the metrics of the subsets.
