@@ -1,0 +1,157 @@
+package simulation
+
+import (
+	"fmt"
+	"slices"
+
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-project/spillway/internal/spread"
+)
+
+// pod is a stored pod. What the ledger sees of it is replaced, never changed.
+type pod struct {
+	*spread.Pod
+	stored  uint64    // revision since which it counts
+	under   types.UID // the WorkloadSpread object that placed it; empty for none
+	cost    int32
+	fits    string // the subset that its node belongs to, should it have to be adopted
+	removed bool
+}
+
+// podEvent is what a watch tells: a pod as it is now, or that it is gone.
+type podEvent struct {
+	revision uint64
+	uid      types.UID
+	owner    types.UID
+	pod      *spread.Pod // nil: gone
+	recorded bool        // on the WorkloadSpread
+}
+
+// applyTo brings a list of pods up to date. The list may be shared: it is copied if fresh.
+func (e podEvent) applyTo(pods []*spread.Pod, fresh bool) []*spread.Pod {
+	if fresh {
+		pods = slices.Clone(pods)
+	}
+	i := slices.IndexFunc(pods, func(p *spread.Pod) bool { return p.UID == e.uid })
+	switch {
+	case e.pod == nil && i >= 0:
+		return slices.Delete(pods, i, i+1)
+	case e.pod == nil:
+		return pods
+	case i >= 0:
+		pods[i] = e.pod
+		return pods
+	default:
+		return append(pods, e.pod)
+	}
+}
+
+// log tells the watches about a pod.
+func (w *World) log(p *pod) {
+	w.revision++
+	e := podEvent{revision: w.revision, uid: p.UID, owner: p.Owner, pod: p.Pod, recorded: p.Subset != ""}
+	if p.removed {
+		e.pod = nil
+	}
+	w.podLog = append(w.podLog, e)
+}
+
+// store creates the pod of a creation.
+func (w *World) store(c *creation) *pod {
+	w.uids++
+	name := fmt.Sprint("pod-", w.uids)
+	p := &pod{
+		Pod: &spread.Pod{
+			Name: name, UID: types.UID(name), Owner: c.set.uid, Version: c.version,
+			Subset: c.subset, Token: c.token, Active: true,
+		},
+		under: c.under, cost: c.cost, fits: string(rune('a' + w.rng.IntN(len(w.limits)))),
+	}
+	w.pods = append(w.pods, p)
+	w.log(p)
+	p.stored = w.revision
+	w.tell("%s of %s is stored in subset %q with token %q", p.Name, p.Version, p.Subset, p.Token)
+	return p
+}
+
+// terminate begins or completes the end of a pod.
+func (w *World) terminate(p *pod) {
+	if p.Active {
+		after := *p.Pod
+		after.Active = false
+		p.Pod = &after
+		w.tell("%s in %q is being deleted", p.Name, p.Subset)
+		w.log(p)
+		return
+	}
+	p.removed = true
+	w.pods = slices.DeleteFunc(w.pods, func(other *pod) bool { return other == p })
+	w.tell("%s is gone", p.Name)
+	w.log(p)
+}
+
+// active counts the pods of a version in a subset.
+func (w *World) active(version, subset string) int32 {
+	var n int32
+	for _, p := range w.pods {
+		if p.Active && p.Version == version && p.Subset == subset {
+			n++
+		}
+	}
+	return n
+}
+
+// adoption gives a running pod an assignment.
+type adoption struct {
+	pod           *pod
+	before, after *spread.Pod
+	cost          int32
+}
+
+// adoptions finds the subsets of pods that run without an assignment, as resolve.Pods does.
+func (w *World) adoptions(ws *appsv1alpha1.WorkloadSpread) []adoption {
+	terms, err := spread.ParseTerms(&ws.Spec)
+	if err != nil {
+		return nil
+	}
+	book := spread.Open(terms, &appsv1alpha1.WorkloadSpreadStatus{}, w.replicas)
+	view := spread.View{Revision: 1}
+	for _, p := range w.pods {
+		if p.Subset != "" {
+			view.Pods = append(view.Pods, p.Pod)
+		}
+	}
+	book.Recount(view)
+	var out []adoption
+	for _, p := range w.pods {
+		if i := terms.Index(p.fits); p.Subset == "" && p.Active && i >= 0 {
+			rank, _ := book.Take(p.Version, i)
+			after := *p.Pod
+			after.Subset, after.Token = p.fits, spread.NewToken(w.stem(), rank)
+			out = append(out, adoption{p, p.Pod, &after, terms.Cost(i, rank)})
+		}
+	}
+	return out
+}
+
+// adopt carries adoptions out, each if its pod is still what it was.
+func (w *World) adopt(ws *appsv1alpha1.WorkloadSpread) bool {
+	all := w.adoptions(ws)
+	w.pause()
+	for _, a := range all {
+		w.pause()
+		if a.pod.removed {
+			continue
+		}
+		if a.pod.Pod != a.before {
+			return false // changed meanwhile: the next pass looks again
+		}
+		a.pod.Pod, a.pod.cost, a.pod.under = a.after, a.cost, ws.UID
+		w.tell("%s is adopted into %q", a.pod.Name, a.pod.Subset)
+		w.log(a.pod)
+		a.pod.stored = w.revision
+	}
+	return true
+}
