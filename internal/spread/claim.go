@@ -74,6 +74,12 @@ type Passed struct {
 // tells creations that are surely still under way from those worth a look.
 const suspectAge = time.Second
 
+// inDoubt reports whether a claim is old enough to be suspected. One from the future is too: the clock
+// of the machine that entered it was ahead, or this one has been set back, and nobody can tell its age.
+func inDoubt(at, now time.Time, age time.Duration) bool {
+	return now.Sub(at) >= age || at.After(now)
+}
+
 // Claim finds a place for a pod and, if the place is limited or ranked, enters the claim.
 func (b *Book) Claim(c Claim) Grant {
 	if g, ok := b.outstanding(&c); ok {
@@ -209,7 +215,7 @@ func (b *Book) doubtful(version string, now time.Time) bool {
 	}
 	for i := range p.entries {
 		for _, at := range p.entries[i].claims {
-			if now.Sub(at.Time) > suspectAge+time.Second { // times are kept to the second
+			if inDoubt(at.Time, now, suspectAge+time.Second) { // times are kept to the second
 				return true
 			}
 		}

@@ -35,7 +35,7 @@ func (b *Book) Suspects(version string, now time.Time) map[Token]struct{} {
 	if p := b.pages[version]; p != nil {
 		for i := range p.entries {
 			for t, at := range p.entries[i].claims {
-				if now.Sub(at.Time) >= suspectAge {
+				if inDoubt(at.Time, now, suspectAge) {
 					all[t] = struct{}{}
 				}
 			}
