@@ -121,7 +121,7 @@ func (l *Ledger) Preview(ctx context.Context, r Request) (Grant, error) {
 // Observe brings counts, limits and observedGeneration of the status up to date, and writes it only
 // if that changes anything. It returns the object as it stands afterwards.
 func (l *Ledger) Observe(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (*appsv1alpha1.WorkloadSpread, error) {
-	grant, err := l.submit(&observation{request: newRequest(ctx, ws)})
+	grant, err := l.submit(&observation{request: newRequest(ctx, ws), generation: ws.Generation})
 	return grant.Spread, err
 }
 

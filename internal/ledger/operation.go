@@ -95,11 +95,17 @@ func (o *claimOp) apply(b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv
 	o.grant.Grant = b.Claim(o.claim)
 }
 
-// observation marks the spec as seen. The recount comes with every batch.
-type observation struct{ *request }
+// observation marks a generation of the spec as seen, if it still is the current one: the pods that a
+// newer one lets in are not adopted yet. The recount comes with every batch.
+type observation struct {
+	*request
+	generation int64
+}
 
 func (o *observation) apply(_ *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
-	status.ObservedGeneration = ws.Generation
+	if o.generation == ws.Generation {
+		status.ObservedGeneration = ws.Generation
+	}
 }
 
 // withdrawal removes claims.

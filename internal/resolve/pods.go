@@ -40,7 +40,7 @@ func (p *Pods) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) 
 	}
 	want := types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
 	v, err := viewOf(list, func(key types.NamespacedName, _ *spread.Pod) bool { return key == want })
-	if err != nil || ws.Status.ObservedGeneration > 0 {
+	if err != nil || ws.Status.ObservedGeneration == ws.Generation {
 		return v, err
 	}
 	adoptions, err := p.adopt(ctx, ws, list)
