@@ -91,14 +91,27 @@ func (b *Book) Claim(c Claim) Grant {
 		c.Demand = c.Evidence.Demand
 	}
 	g := b.choose(c.Version)
-	crowded := g.Outcome == NoRoom || g.passedFull()
-	if crowded && c.Demand > 0 && b.Total(c.Version)+1 > c.Demand && b.waits(&c, g.Outcome, weight) {
+	if c.Demand > 0 && b.surprising(&c, &g) && b.waits(&c, g.Outcome, weight) {
 		return Grant{Outcome: Unproven, Passed: g.Passed}
 	}
 	if g.Outcome == Placed {
 		b.enter(c, &g)
 	}
 	return g
+}
+
+// surprising reports whether a pod goes past a full subset although its owner has all the pods it wants.
+// Pods that found no room are in no view but that of evidence: without it, nobody can say that this
+// pod replaces one of them and not one of those that have a place.
+func (b *Book) surprising(c *Claim, g *Grant) bool {
+	switch {
+	case g.Outcome != NoRoom && !g.passedFull():
+		return false
+	case g.Outcome == NoRoom && c.Evidence == nil && b.Total(c.Version) > 0:
+		return true
+	default:
+		return b.Total(c.Version)+1 > c.Demand
+	}
 }
 
 // waits decides about a pod that goes past a full subset although its owner has all the pods it wants
