@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 
@@ -23,7 +24,7 @@ func (w *World) checkCommit(ws *appsv1alpha1.WorkloadSpread, writer *actor) {
 	}
 	for _, set := range w.sets {
 		before, after := claimsIn(w.ws, set.version), claimsIn(ws, set.version)
-		w.checkEnded(before, after)
+		w.noteEnded(before, after)
 		added := w.enter(set.version, before, after)
 		for _, subset := range added {
 			// Percentages refer to a number that was read before the write; it may be another by now.
@@ -50,7 +51,9 @@ func (w *World) enter(version string, before, after []standing) []string {
 		}
 		if c.at == 0 {
 			c.at = w.now
+			w.entered = append(w.entered, c)
 		}
+		c.where, c.ended = place{w.ws.UID, s.subset}, 0
 		if !c.by.over && c.by.stem == s.stem() {
 			c.by.committed = place{w.ws.UID, s.subset}
 			added = append(added, s.subset)
@@ -59,27 +62,70 @@ func (w *World) enter(version string, before, after []standing) []string {
 	return added
 }
 
-// checkEnded counts the claims that nothing but time has ended.
-func (w *World) checkEnded(before, after []standing) {
+// noteEnded notes the claims that a commit removes, and which of them nothing but time has ended.
+func (w *World) noteEnded(before, after []standing) {
 	for _, s := range before {
-		c := w.claims[s.stem()]
-		if c == nil || slices.Contains(after, s) || c.counted {
-			continue
-		}
-		if !c.by.succeeded && w.now-c.at >= settings.ClaimExpiry.Duration {
-			c.counted = true
-			w.lost++
+		if c := w.claims[s.stem()]; c != nil && !slices.Contains(after, s) {
+			c.ended = w.now
+			if c.dead() && w.now-c.at >= settings.ClaimExpiry.Duration {
+				w.hinder(c)
+			}
 		}
 	}
 }
 
+// noteDetour notes the dead claims on whose account a pod was sent past a subset, where they could not
+// be recognised.
+func (w *World) noteDetour(by *creation, g ledger.Grant) {
+	past := g.Subset
+	if g.Outcome != spread.Placed {
+		past = g.Terms.Len()
+	}
+	for i := range past {
+		where := place{g.Spread.UID, g.Terms.Name(i)}
+		for _, c := range w.entered {
+			if c.where == where && c.by.version == by.version && c.dead() && (c.ended == 0 || c.ended >= by.asked) && !w.recognisable(by, c) {
+				w.hinder(c)
+			}
+		}
+	}
+}
+
+// recognisable reports whether the admission of a creation had to find out that a claim is dead: the
+// claim is old enough, no other creation of the owner was under way, and all dead claims are of the
+// same subset.
+func (w *World) recognisable(by *creation, c *claimed) bool {
+	set := by.set
+	if w.on[setClock] || set.observed != set.generation || set.lastEnd >= by.asked || c.at+3*time.Second > by.asked {
+		return false
+	}
+	for _, other := range w.creations {
+		if other != by && other.set == set {
+			return false
+		}
+	}
+	for _, other := range w.entered {
+		if other.ended == 0 && other.by.version == by.version && other.dead() && other.where != c.where {
+			return false
+		}
+	}
+	return true
+}
+
+// hinder counts a claim that keeps a pod from the place that is specified for it.
+func (w *World) hinder(c *claimed) {
+	if !c.hindered {
+		c.hindered = true
+		w.hindered++
+	}
+}
+
 // usage is what a subset has of a version: active pods, and creations under way that have a place
-// there. Creations that an earlier WorkloadSpread of the same name let in are beyond the knowledge of
-// this one.
+// there.
 func (w *World) usage(version, subset string) int32 {
 	var n int32
 	for _, p := range w.pods {
-		if p.Active && p.Version == version && p.Subset == subset && (p.under == w.ws.UID || p.stored <= w.born) {
+		if p.Active && p.Version == version && p.Subset == subset && w.knowable(p) {
 			n++
 		}
 	}
@@ -89,6 +135,15 @@ func (w *World) usage(version, subset string) int32 {
 		}
 	}
 	return n
+}
+
+// knowable leaves out what nobody can know of: creations that were under way when the WorkloadSpread
+// was created, let in by an earlier one of the same name, or when a subset got its limit.
+func (w *World) knowable(p *pod) bool {
+	if p.by != nil && p.by.blind && p.stored > w.edited && p.by.asked < w.editedAt {
+		return false
+	}
+	return p.under == w.ws.UID || p.stored <= w.born
 }
 
 // checkGrant checks that a place was committed before it is given.

@@ -93,13 +93,14 @@ func (w *World) pass(p *process) {
 	const retry = time.Second
 	ws := p.ws
 	if ws == nil {
+		p.retries = false
 		p.expiry.Forget(key)
 		p.ledger.Forget(key)
 		return
 	}
 	ctx := w.deadline(w.now+30*time.Second, p.skew)
 	if ws.Status.ObservedGeneration != ws.Generation && !w.adopt(ws) {
-		p.nextPass = w.now + retry
+		p.nextPass, p.retries = w.now+retry, true
 		return
 	}
 	stored, err := p.ledger.Observe(ctx, ws)
@@ -107,6 +108,7 @@ func (w *World) pass(p *process) {
 		return
 	}
 	next := retry
+	p.retries = err != nil
 	if err == nil {
 		var ended int
 		ended, next, err = p.expiry.End(ctx, p.ledger, stored)
@@ -117,6 +119,7 @@ func (w *World) pass(p *process) {
 	switch {
 	case err != nil:
 		w.tell("the pass fails: %v", err)
+		p.retries = true
 		p.nextPass = w.now + retry
 	case next > 0:
 		p.nextPass = w.now + next

@@ -37,6 +37,7 @@ type creation struct {
 	subset string
 	token  spread.Token
 	cost   int32
+	blind  bool // placed without a claim
 
 	// The claim that may still become this pod: that of the admission under way, or of the last one.
 	stem      string
@@ -52,10 +53,29 @@ type place struct {
 
 // claimed is a claim that was drawn, by its stem.
 type claimed struct {
-	by      *creation
-	at      time.Duration // of its commit; 0 for never
-	counted bool
+	by       *creation
+	stem     string
+	at       time.Duration // of its commit; 0 for never
+	ended    time.Duration // 0 while it stands
+	where    place
+	hindered bool // a pod went elsewhere on its account, or only time has ended it
 }
+
+// dead reports whether no pod can come of a claim any more.
+func (c *claimed) dead() bool {
+	b := c.by
+	switch {
+	case b.pod != nil:
+		return stemOf(b.token) != c.stem || !b.pod.Active
+	case b.over:
+		return true
+	default:
+		return b.stem != c.stem && stemOf(b.token) != c.stem
+	}
+}
+
+// stemOf is the random part of a token.
+func stemOf(t spread.Token) string { return string(t[:min(len(t), spread.TokenStem)]) }
 
 // stem draws the random part of a token, for the creation whose turn it is.
 func (w *World) stem() string {
@@ -63,7 +83,7 @@ func (w *World) stem() string {
 	stem := fmt.Sprintf("%08s", strconv.FormatInt(int64(w.serial), 36))
 	if c := w.creationOf(w.current); c != nil {
 		c.stem = stem
-		w.claims[stem] = &claimed{by: c}
+		w.claims[stem] = &claimed{by: c, stem: stem}
 	}
 	return stem
 }
@@ -165,14 +185,18 @@ func (w *World) review(ctx context.Context, p *process, c *creation) error {
 	switch {
 	case errors.Is(err, ledger.ErrGone) || (err == nil && g.Outcome != spread.Placed):
 		w.tell("no place: %v, passed %v", err, g.Passed)
+		if err == nil {
+			w.noteDetour(c, g)
+		}
 		c.placeNowhere()
 		return nil
 	case err != nil:
 		return fmt.Errorf("claim: %w", err)
 	}
 	w.checkGrant(c, g)
+	w.noteDetour(c, g)
 	c.under, c.subset, c.token = g.Spread.UID, g.Terms.Name(g.Subset), g.Token
-	c.cost = g.Terms.Cost(g.Subset, g.Rank)
+	c.cost, c.blind = g.Terms.Cost(g.Subset, g.Rank), g.Token == ""
 	if g.Token == "" {
 		c.committed = place{}
 		c.token = spread.Pass(now, c.stem)
@@ -194,7 +218,7 @@ func (w *World) fail(c *creation, why string) {
 }
 
 func (w *World) end(c *creation, ok bool) {
-	c.over, c.succeeded = true, ok
+	c.over, c.succeeded, c.set.lastEnd = true, ok, w.now
 	close(c.done)
 	for i, other := range w.creations {
 		if other == c {

@@ -70,6 +70,9 @@ func (w *World) resize(n int32) {
 	w.replicas = n
 	w.revision++
 	w.tell("the Deployment wants %d", n)
+	for _, p := range w.processes {
+		p.dirty = true // the controller watches workloads too
+	}
 }
 
 // rewrite edits the WorkloadSpread, or deletes it for another one to come.
@@ -89,6 +92,7 @@ func (w *World) rewrite(anew bool) {
 	edited := *w.ws
 	edited.Spec, edited.Generation = specOf(w.limits), edited.Generation+1
 	w.put(&edited)
+	w.edited, w.editedAt = w.revision, w.now
 	w.tell("limits are %q", w.limits)
 }
 

@@ -18,6 +18,7 @@ type pod struct {
 	cost    int32
 	fits    string // the subset that its node belongs to, should it have to be adopted
 	removed bool
+	by      *creation // nil for one that was there before
 }
 
 // podEvent is what a watch tells: a pod as it is now, or that it is gone.
@@ -27,6 +28,7 @@ type podEvent struct {
 	owner    types.UID
 	pod      *spread.Pod // nil: gone
 	recorded bool        // on the WorkloadSpread
+	gone     *spread.Pod // what state.Pods remembers of a pod that went
 }
 
 // applyTo brings a list of pods up to date. The list may be shared: it is copied if fresh.
@@ -54,6 +56,7 @@ func (w *World) log(p *pod) {
 	e := podEvent{revision: w.revision, uid: p.UID, owner: p.Owner, pod: p.Pod, recorded: p.Subset != ""}
 	if p.removed {
 		e.pod = nil
+		e.gone = &spread.Pod{Version: p.Version, Subset: p.Subset, Token: p.Token}
 	}
 	w.podLog = append(w.podLog, e)
 }
@@ -67,7 +70,7 @@ func (w *World) store(c *creation) *pod {
 			Name: name, UID: types.UID(name), Owner: c.set.uid, Version: c.version,
 			Subset: c.subset, Token: c.token, Active: true,
 		},
-		under: c.under, cost: c.cost, fits: string(rune('a' + w.rng.IntN(len(w.limits)))),
+		under: c.under, cost: c.cost, by: c, fits: string(rune('a' + w.rng.IntN(len(w.limits)))),
 	}
 	w.pods = append(w.pods, p)
 	w.log(p)

@@ -21,6 +21,7 @@ type process struct {
 	skew   time.Duration
 
 	leads    bool
+	retries  bool // its last pass failed
 	deposed  bool // another one leads, which this one does not know
 	passing  bool
 	dirty    bool
@@ -44,7 +45,7 @@ var settings = func() configv1alpha1.Ledger {
 // boot starts a process with nothing remembered. Its caches begin with a list, which may be a little old.
 func (w *World) boot(p *process) {
 	p.down, p.leads, p.deposed, p.passing = false, false, false, false
-	p.frozen, p.stuck, p.nextPass = 0, 0, 0
+	p.frozen, p.stuck, p.nextPass, p.retries = 0, 0, 0, false
 	if w.on[setClock] {
 		p.skew = w.upTo(4*time.Minute) - 2*time.Minute
 	}
@@ -114,6 +115,9 @@ func (w *World) deliverPods(p *process, to int) {
 		e := w.podLog[p.podsAt]
 		if e.recorded {
 			pods, changed = e.applyTo(pods, !changed), true
+			if e.pod == nil {
+				pods = append(pods, e.gone)
+			}
 		}
 		p.view.Revision = e.revision
 	}

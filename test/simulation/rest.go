@@ -23,7 +23,7 @@ func (w *World) comeToRest() {
 	}
 	exact := !w.moved
 	if w.settle() && exact {
-		w.checkSplit(w.lost)
+		w.checkSplit(w.hindered)
 	}
 	n := w.replicas
 	w.resize(0)
@@ -62,8 +62,10 @@ func (w *World) resting() bool {
 			return false
 		}
 	}
+	led := false
 	for _, p := range w.processes {
-		if p.down || p.deposed || p.wsAt < len(w.wsLog) || p.podsAt < len(w.podLog) || (p.leads && (p.dirty || p.passing)) {
+		led = led || p.leads
+		if p.down || p.deposed || p.wsAt < len(w.wsLog) || p.podsAt < len(w.podLog) || (p.leads && (p.dirty || p.passing || p.retries)) {
 			return false
 		}
 	}
@@ -72,7 +74,7 @@ func (w *World) resting() bool {
 			return false
 		}
 	}
-	return len(ledger.ClaimsOf(w.ws)) == 0
+	return led && len(ledger.ClaimsOf(w.ws)) == 0
 }
 
 // checkStatus compares the status with a fresh computation.

@@ -122,7 +122,7 @@ func (s *server) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread
 			v.Pods = append(v.Pods, p.Pod)
 		}
 	}
-	if ws.Status.ObservedGeneration == 0 {
+	if ws.Status.ObservedGeneration != ws.Generation {
 		for _, a := range s.w.adoptions(ws) {
 			v.Pods = append(v.Pods, a.after)
 		}

@@ -28,6 +28,7 @@ type replicaSet struct {
 	busy           bool
 	retryAt        time.Duration
 	failures       int
+	lastEnd        time.Duration // of a creation
 }
 
 // demandEvent is what a watch of ReplicaSets tells.

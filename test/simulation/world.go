@@ -22,6 +22,8 @@ type World struct {
 	revision uint64
 	ws       *appsv1alpha1.WorkloadSpread
 	born     uint64 // revision at which ws was created
+	edited   uint64 // revision of the last edit of its spec
+	editedAt time.Duration
 	uids     int
 	wsLog    []*appsv1alpha1.WorkloadSpread // nil: deleted
 	pods     []*pod
@@ -33,15 +35,16 @@ type World struct {
 	demands  []demandEvent
 
 	processes []*process
-	creations []*creation // under way
-	claims    map[string]*claimed
+	creations []*creation         // under way
+	claims    map[string]*claimed // by stem
+	entered   []*claimed          // those that were committed
 	serial    int
 
 	quiet        bool // disturbances have ended
 	disturbances int
 	refusing     int // creations that a quota is going to refuse
 	moved        bool
-	lost         int // claims of failed creations that only time could end
+	hindered     int // dead claims that could not be recognised in time
 
 	violation string
 	tracing   bool
