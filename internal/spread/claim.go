@@ -201,7 +201,7 @@ func (g Grant) passedFull() bool {
 // are given, and in any subset while claims are in doubt (the demand arithmetic is exact only if it
 // knows every creation under way).
 func (b *Book) enter(c Claim, g *Grant) {
-	counted := b.limits[g.Subset] != Unlimited || c.Ranked
+	counted := b.limits[g.Subset] != Unlimited || c.Ranked || (c.Demand > 0 && g.passedFull())
 	if !counted && !b.doubtful(c.Version, c.Now) {
 		return
 	}
