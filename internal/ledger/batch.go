@@ -79,7 +79,7 @@ func (b *batch) attempt(ctx context.Context, base *appsv1alpha1.WorkloadSpread, 
 		return err
 	}
 	if !changed {
-		if !live && b.refuses() {
+		if !live && b.unconfirmed() {
 			return staleError{}
 		}
 		return nil
@@ -111,7 +111,12 @@ func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*
 			return nil, false, fmt.Errorf("read the replicas that the percentages of WorkloadSpread %s refer to: %w", b.key, err)
 		}
 	}
+	turnover, err := b.l.Workloads.Turnover(ctx, base)
+	if err != nil {
+		return nil, false, fmt.Errorf("read the update under way of WorkloadSpread %s: %w", b.key, err)
+	}
 	book := spread.Open(terms, &base.Status, replicas)
+	book.Turn(turnover)
 	if err := b.recount(ctx, book, base); err != nil {
 		return nil, false, err
 	}
@@ -189,11 +194,13 @@ func (b *batch) live(ctx context.Context) (*appsv1alpha1.WorkloadSpread, bool, e
 	return ws, true, nil
 }
 
-// refuses reports whether some answer sends a pod past a subset without any write that would have
-// told whether the copy was current.
-func (b *batch) refuses() bool {
+// unconfirmed reports whether some answer rests on the copy alone, without any write that would have
+// told whether it was current: one that sends a pod past a subset, or into one that may be closed by
+// now.
+func (b *batch) unconfirmed() bool {
 	for _, op := range b.ops {
-		if c, ok := op.(*claimOp); ok && len(c.grant.Passed) > 0 {
+		c, ok := op.(*claimOp)
+		if ok && (len(c.grant.Passed) > 0 || (c.grant.Terms.Adaptive() && c.grant.Token == "")) {
 			return true
 		}
 	}

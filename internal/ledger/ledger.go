@@ -72,6 +72,10 @@ type Request struct {
 	Owner Owner
 	// Ranked: the pod's kind heeds the deletion cost.
 	Ranked bool
+	// Revision of the pod's template, for kinds with a Turnover.
+	Revision string
+	// Position of a numbered pod in the order of its workload; nil for pods without numbers.
+	Position *int32
 }
 
 // Grant is a place, together with the terms that it was granted under.
@@ -118,11 +122,24 @@ func (l *Ledger) Preview(ctx context.Context, r Request) (Grant, error) {
 	return op.grant, nil
 }
 
-// Observe brings counts, limits and observedGeneration of the status up to date, and writes it only
-// if that changes anything. It returns the object as it stands afterwards.
-func (l *Ledger) Observe(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (*appsv1alpha1.WorkloadSpread, error) {
-	grant, err := l.submit(&observation{request: newRequest(ctx, ws), generation: ws.Generation})
-	return grant.Spread, err
+// Observed is a WorkloadSpread after an observation.
+type Observed struct {
+	// Spread is the object as it stands.
+	Spread *appsv1alpha1.WorkloadSpread
+	// Adaptation says which subsets turned, and which pods may be moved now that the status says so.
+	Adaptation spread.Adaptation
+}
+
+// Observe brings counts, limits, observedGeneration and the schedulability of subsets in the status up
+// to date, and writes it only if that changes anything. Of the sight, time and pods are filled in.
+func (l *Ledger) Observe(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, s spread.Sight) (Observed, error) {
+	s.View, s.Now = l.Pods.View(keyOf(ws)), l.Clock.Now()
+	op := &observation{request: newRequest(ctx, ws), generation: ws.Generation, sight: s}
+	grant, err := l.submit(op)
+	if err != nil {
+		return Observed{}, err // the operation may still be under way
+	}
+	return Observed{Spread: grant.Spread, Adaptation: op.adaptation}, nil
 }
 
 // Expire ends claims of which the caller knows, from a live list, that no pod came and none can

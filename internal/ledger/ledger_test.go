@@ -125,6 +125,10 @@ func (a *api) Replicas(context.Context, *appsv1alpha1.WorkloadSpread) (int32, er
 	return a.replicas, nil
 }
 
+func (a *api) Turnover(context.Context, *appsv1alpha1.WorkloadSpread) (spread.Turnover, error) {
+	return spread.Turnover{}, nil
+}
+
 func (a *api) Demand(context.Context, ledger.Owner) (ledger.Demand, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -407,12 +411,12 @@ func TestObserveWritesOnlyWhatChanged(t *testing.T) {
 	r := a.replica()
 	burst(t, a, 0, 2, r)
 	for range 3 {
-		if _, err := r.Observe(deadline(t), a.request().Spread); err != nil {
+		if _, err := r.Observe(deadline(t), a.request().Spread, spread.Sight{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	before := a.writesSeen()
-	if _, err := r.Observe(deadline(t), a.request().Spread); err != nil {
+	if _, err := r.Observe(deadline(t), a.request().Spread, spread.Sight{}); err != nil {
 		t.Fatal(err)
 	}
 	if a.writesSeen() != before {

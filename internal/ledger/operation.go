@@ -78,7 +78,7 @@ func (l *Ledger) claimOp(ctx context.Context, r Request) *claimOp {
 		request: newRequest(ctx, r.Spread),
 		claim: spread.Claim{
 			Version: r.Version, Stem: l.Stem(), Name: r.PodName, Incoming: r.Incoming,
-			Ranked: r.Ranked, Demand: r.Owner.Demand, Now: l.Clock.Now(),
+			Ranked: r.Ranked, Revision: r.Revision, Position: r.Position, Demand: r.Owner.Demand, Now: l.Clock.Now(),
 		},
 	}
 }
@@ -95,17 +95,21 @@ func (o *claimOp) apply(b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv
 	o.grant.Grant = b.Claim(o.claim)
 }
 
-// observation marks a generation of the spec as seen, if it still is the current one: the pods that a
-// newer one lets in are not adopted yet. The recount comes with every batch.
+// observation marks a generation of the spec as seen, if it still is the current one (the pods that a
+// newer one lets in are not adopted yet), and the subsets as what their pods say of them. The recount
+// comes with every batch.
 type observation struct {
 	*request
 	generation int64
+	sight      spread.Sight
+	adaptation spread.Adaptation
 }
 
-func (o *observation) apply(_ *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
+func (o *observation) apply(b *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
 	if o.generation == ws.Generation {
 		status.ObservedGeneration = ws.Generation
 	}
+	o.adaptation = b.Adapt(o.sight)
 }
 
 // withdrawal removes claims.

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
@@ -37,6 +38,9 @@ type Pods interface {
 type Workloads interface {
 	// Replicas is the replica count that percentages refer to; 0 for a workload that is gone.
 	Replicas(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (int32, error)
+	// Turnover is the update under way in which new pods take the places of old ones; the zero value
+	// for none. Kinds that know no such update cost no read.
+	Turnover(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (spread.Turnover, error)
 	// Demand is what the owner asks its controller for. It fails with a NotFound of the API for an
 	// owner that is gone.
 	Demand(ctx context.Context, owner Owner) (Demand, error)
@@ -55,6 +59,7 @@ type Demand struct {
 
 // Owner is the controller of a pod, the one that creates it.
 type Owner struct {
+	Kind            schema.GroupKind
 	Namespace, Name string
 	UID             types.UID
 	// Demand is its replica count as far as the replica's cache knows; 0 for unknown.

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/workload"
 )
 
 func web(replicas *int32) *appsv1.Deployment {
@@ -78,7 +79,7 @@ func TestDemandIsSettledWhenItsControllerHasActed(t *testing.T) {
 	three := int32(3)
 	rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web-1", UID: "rs", Generation: 2}, Spec: appsv1.ReplicaSetSpec{Replicas: &three}}
 	rs.Status.ObservedGeneration = 1
-	owner := ledger.Owner{Namespace: "ns", Name: "web-1", UID: "rs"}
+	owner := ledger.Owner{Kind: workload.ReplicaSet, Namespace: "ns", Name: "web-1", UID: "rs"}
 	if d, err := resolver(t, rs).Demand(t.Context(), owner); err != nil || d.Settled || d.Replicas != 3 {
 		t.Errorf("not acted on yet: got %+v, %v", d, err)
 	}

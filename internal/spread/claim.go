@@ -24,6 +24,11 @@ type Claim struct {
 	// Ranked: the pods of this workload get a rank (percentages, on a kind that heeds the deletion
 	// cost). Then unlimited subsets are claimed from too: a rank must not be given twice.
 	Ranked bool
+	// Revision of the pod's template, for kinds with a Turnover.
+	Revision string
+	// Position of a numbered pod in the order of its workload, from 0; nil for pods without numbers.
+	// Each subset takes the positions that its limit covers, and nothing is counted.
+	Position *int32
 	// Demand is the number of pods that the owner wants, or 0 when it is not known: the owner never
 	// has more alive and under creation.
 	Demand int32
@@ -90,7 +95,7 @@ func (b *Book) Claim(c Claim) Grant {
 		weight = b.weigh(c.Version, c.Evidence)
 		c.Demand = c.Evidence.Demand
 	}
-	g := b.choose(c.Version)
+	g := b.choose(&c)
 	if c.Demand > 0 && b.surprising(&c, &g) && b.waits(&c, g.Outcome, weight) {
 		return Grant{Outcome: Unproven, Passed: g.Passed}
 	}
@@ -105,7 +110,7 @@ func (b *Book) Claim(c Claim) Grant {
 // pod replaces one of them and not one of those that have a place.
 func (b *Book) surprising(c *Claim, g *Grant) bool {
 	switch {
-	case g.Outcome != NoRoom && !g.passedFull():
+	case c.Position != nil || (g.Outcome != NoRoom && !g.passedFull()):
 		return false
 	case g.Outcome == NoRoom && c.Evidence == nil && b.Total(c.Version) > 0:
 		return true
@@ -167,25 +172,47 @@ func (c *Claim) Claims(t Token) bool {
 }
 
 // choose walks the subsets in order and returns the first that is schedulable and has room.
-func (b *Book) choose(version string) Grant {
+func (b *Book) choose(c *Claim) Grant {
+	if c.Position != nil {
+		return b.chooseNumbered(*c.Position)
+	}
 	var g Grant
-	p := b.pages[version]
 	for i := range b.limits {
-		var replicas, claims int32
-		if p != nil {
-			replicas, claims = p.entries[i].replicas, p.entries[i].claimed()
-		}
-		switch {
-		case b.blocked[i]:
-			g.Passed = append(g.Passed, Passed{i, v1alpha1.ReasonSubsetUnschedulable})
-		case b.room(i, replicas, claims) == 0:
-			g.Passed = append(g.Passed, Passed{i, v1alpha1.ReasonSubsetFull})
-		default:
+		switch reason := b.obstacle(i, c); reason {
+		case "":
 			g.Outcome, g.Subset = Placed, i
 			return g
+		default:
+			g.Passed = append(g.Passed, Passed{i, reason})
 		}
 	}
 	return g
+}
+
+// obstacle returns why a subset cannot take the pod; empty when it can.
+func (b *Book) obstacle(i int, c *Claim) v1alpha1.Reason {
+	if reason := b.closed(i); reason != "" {
+		return reason
+	}
+	var replicas, claims int32
+	if p := b.pages[c.Version]; p != nil {
+		replicas, claims = p.entries[i].replicas, p.entries[i].claimed()
+	}
+	if b.room(i, replicas, claims) == 0 && b.allowance(i, c) <= 0 {
+		return v1alpha1.ReasonSubsetFull
+	}
+	return ""
+}
+
+// closed returns why a subset takes no pod, whatever its limit.
+func (b *Book) closed(i int) v1alpha1.Reason {
+	switch h := &b.health[i]; {
+	case h.state == blocked:
+		return v1alpha1.ReasonSubsetUnschedulable
+	case h.state == probing && h.probe != "":
+		return v1alpha1.ReasonProbing
+	}
+	return ""
 }
 
 func (g Grant) passedFull() bool {
@@ -201,8 +228,12 @@ func (g Grant) passedFull() bool {
 // are given, and in any subset while claims are in doubt (the demand arithmetic is exact only if it
 // knows every creation under way).
 func (b *Book) enter(c Claim, g *Grant) {
+	probe := b.health[g.Subset].state == probing
 	counted := b.limits[g.Subset] != Unlimited || c.Ranked || (c.Demand > 0 && g.passedFull())
-	if !counted && !b.doubtful(c.Version, c.Now) {
+	if c.Position != nil && !probe {
+		return
+	}
+	if !counted && !probe && !b.doubtful(c.Version, c.Now) {
 		return
 	}
 	e := &b.page(c.Version).entries[g.Subset]
@@ -216,6 +247,9 @@ func (b *Book) enter(c Claim, g *Grant) {
 		g.Token = Token(c.Stem)
 	}
 	e.claim(g.Token, metav1.NewTime(c.Now.Truncate(time.Second)))
+	if probe {
+		b.health[g.Subset].probe = g.Token
+	}
 }
 
 func (e *entry) claimed() int32 { return int32(len(e.claims)) } //nolint:gosec // pods of one workload

@@ -67,7 +67,7 @@ func (b *Book) aggregate(old *appsv1alpha1.WorkloadSpreadStatus, now metav1.Time
 			Name:            b.terms.Name(i),
 			Replicas:        replicas,
 			MissingReplicas: b.room(i, replicas, claims),
-			Conditions:      conditionsOf(old, b.terms.Name(i)),
+			Conditions:      append(conditionsOf(old, b.terms.Name(i)), b.healthConditions(i, now)...),
 		}
 	}
 	if len(row) > 0 && b.observed > 0 {
@@ -76,12 +76,12 @@ func (b *Book) aggregate(old *appsv1alpha1.WorkloadSpreadStatus, now metav1.Time
 	return row
 }
 
-// conditionsOf returns a copy of the aggregate's conditions of a subset, without the view: that one
-// belongs to the whole and stands on the first subset, whichever that is.
+// conditionsOf returns a copy of the aggregate's conditions of a subset, without those that are written
+// anew each time.
 func conditionsOf(old *appsv1alpha1.WorkloadSpreadStatus, subset string) []appsv1alpha1.WorkloadSpreadSubsetCondition {
 	for i := range old.SubsetStatuses {
 		if old.SubsetStatuses[i].Name == subset {
-			return slices.DeleteFunc(slices.Clone(old.SubsetStatuses[i].Conditions), isView)
+			return slices.DeleteFunc(slices.Clone(old.SubsetStatuses[i].Conditions), managed)
 		}
 	}
 	return nil

@@ -16,15 +16,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/spread"
-	"github.com/spillway-project/spillway/internal/workload"
 )
 
 // Pods is the view of pods. The zero value is not usable; see NewPods. Its methods are safe for
@@ -35,9 +32,19 @@ type Pods struct {
 	spreads  map[types.NamespacedName]*roster
 	// where finds a pod's roster again when its record changes or it goes.
 	where map[types.UID]types.NamespacedName
+	// strays are the pods that could be adopted, by namespace.
+	strays map[string]map[types.UID]Stray
 
 	synced atomic.Bool
-	notify func(types.NamespacedName)
+	listen Listener
+}
+
+// Listener is told what changes, without locks held. Its functions must not block; either may be nil.
+type Listener struct {
+	// Changed: the pods of a WorkloadSpread did.
+	Changed func(types.NamespacedName)
+	// Strayed: there is a pod that could be adopted.
+	Strayed func(Stray)
 }
 
 // roster holds the pods recorded on one WorkloadSpread.
@@ -66,16 +73,19 @@ func (r *roster) bury(pod *spread.Pod) {
 	r.gone = append(r.gone, &was)
 }
 
-// NewPods returns an empty view. notify, if given, is called after each change of the pods of a
-// WorkloadSpread, without locks held; it must not block.
-func NewPods(notify func(types.NamespacedName)) *Pods {
-	if notify == nil {
-		notify = func(types.NamespacedName) {}
+// NewPods returns an empty view.
+func NewPods(listen Listener) *Pods {
+	if listen.Changed == nil {
+		listen.Changed = func(types.NamespacedName) {}
+	}
+	if listen.Strayed == nil {
+		listen.Strayed = func(Stray) {}
 	}
 	return &Pods{
 		spreads: make(map[types.NamespacedName]*roster),
 		where:   make(map[types.UID]types.NamespacedName),
-		notify:  notify,
+		strays:  make(map[string]map[types.UID]Stray),
+		listen:  listen,
 	}
 }
 
@@ -137,32 +147,6 @@ func (p *Pods) Forget(key types.NamespacedName) {
 		close(r.changed)
 		delete(p.spreads, key)
 	}
-}
-
-// FromPod reduces a pod to what the arithmetic needs, and names the WorkloadSpread that it is
-// recorded on (the zero name for none).
-func FromPod(pod *corev1.Pod) (types.NamespacedName, *spread.Pod) {
-	out := &spread.Pod{
-		Name: pod.Name, UID: pod.UID,
-		Version: workload.VersionIgnored,
-		Active:  IsActive(pod),
-	}
-	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
-		out.Owner = ref.UID
-		gk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
-		out.Version = workload.VersionOf(gk, pod.Labels)
-	}
-	record, ok := v1alpha1.ParseRecord(pod.Annotations)
-	if !ok || out.Owner == "" { // a pod without a controller is never placed: a copied record
-		return types.NamespacedName{}, out
-	}
-	out.Subset, out.Token = record.Subset, spread.Token(record.UID)
-	return types.NamespacedName{Namespace: pod.Namespace, Name: record.Name}, out
-}
-
-// IsActive reports whether a pod counts: not terminating, and neither succeeded nor failed.
-func IsActive(pod *corev1.Pod) bool {
-	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
 // Revision parses a resource version. The versions of one API server are comparable as numbers.

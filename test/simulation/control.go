@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/spread"
 )
 
 // control lets one of the controllers do what is due, and reports whether there was something.
@@ -103,7 +104,7 @@ func (w *World) pass(p *process) {
 		p.nextPass, p.retries = w.now+retry, true
 		return
 	}
-	stored, err := p.ledger.Observe(ctx, ws)
+	seen, err := p.ledger.Observe(ctx, ws, spread.Sight{})
 	if errors.Is(err, ledger.ErrGone) {
 		return
 	}
@@ -111,7 +112,7 @@ func (w *World) pass(p *process) {
 	p.retries = err != nil
 	if err == nil {
 		var ended int
-		ended, next, err = p.expiry.End(ctx, p.ledger, stored)
+		ended, next, err = p.expiry.End(ctx, p.ledger, seen.Spread)
 		if ended > 0 {
 			w.tell("%d claims have had their time", ended)
 		}

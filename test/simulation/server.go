@@ -148,6 +148,11 @@ func (s *server) Replicas(ctx context.Context, _ *appsv1alpha1.WorkloadSpread) (
 	return n, s.call(ctx)
 }
 
+// Turnover implements ledger.Workloads.
+func (s *server) Turnover(context.Context, *appsv1alpha1.WorkloadSpread) (spread.Turnover, error) {
+	return spread.Turnover{}, nil
+}
+
 // Demand implements ledger.Workloads.
 func (s *server) Demand(ctx context.Context, owner ledger.Owner) (ledger.Demand, error) {
 	var d ledger.Demand

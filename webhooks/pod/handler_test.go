@@ -121,7 +121,7 @@ func newBench(t testing.TB) *bench {
 		Resolver: resolver, Differ: new(delta.Differ), Teller: b.told, Clock: clock.RealClock{}, Stem: stem, Log: logr.Discard(),
 		Ledger: ledger.New(ledger.Options{
 			Spreads:   &resolve.Spreads{Reader: c, Direct: c, Writer: c.Status()},
-			Pods:      &resolve.Pods{Pods: state.NewPods(nil), Resolver: resolver, Stem: stem},
+			Pods:      &resolve.Pods{Pods: state.NewPods(state.Listener{}), Resolver: resolver, Stem: stem},
 			Workloads: resolver, Recorder: silent{}, Clock: clock.RealClock{}, Stem: stem, DemandWait: time.Millisecond,
 		}),
 	}

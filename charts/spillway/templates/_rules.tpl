@@ -14,6 +14,7 @@
   resources:
   - pods
   verbs:
+  - delete
   - get
   - list
   - patch
@@ -23,6 +24,7 @@
   resources:
   - deployments
   - replicasets
+  - statefulsets
   verbs:
   - get
   - list
@@ -30,6 +32,8 @@
 - apiGroups:
   - apps.kruise.io
   resources:
+  - clonesets
+  - statefulsets
   - workloadspreads
   verbs:
   - get
@@ -54,6 +58,15 @@
   verbs:
   - create
 - apiGroups:
+  - batch
+  resources:
+  - cronjobs
+  - jobs
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
   - events.k8s.io
   resources:
   - events
@@ -63,6 +76,14 @@
 {{- end }}
 
 {{- define "spillway.namespaceRules" -}}
+- apiGroups:
+  - ""
+  resources:
+  - configmaps
+  verbs:
+  - get
+  - list
+  - watch
 - apiGroups:
   - ""
   resources:

@@ -2,43 +2,119 @@ package workloadspread
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
-	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/placement"
+	"github.com/spillway-project/spillway/internal/state"
 )
 
 // annotationIgnoreMetadata on a WorkloadSpread keeps the metadata of subsets' patches off pods that
 // run already (OpenKruise).
 const annotationIgnoreMetadata = "workloadspread.kruise.io/ignore-patch-existing-pods-metadata"
 
-// adopt gives the pods that run already an assignment, when the spec is new or has changed. It works on
-// copies, each under the resource version it was read at; a pod that changes meanwhile is left to the
-// retry.
-func (r *Reconciler) adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) error {
-	adoptions, err := r.Pods.Adoptions(ctx, ws)
-	if errors.Is(err, ledger.ErrInvalid) {
-		return nil // the observation says so
+// adopt gives the pods that run already an assignment, when the spec is new or has changed, and when
+// there are such pods that were not looked at yet. It works on copies, each under the resource version it
+// was read at; a pod that changes meanwhile is left to the retry.
+func (p *pass) adopt(ctx context.Context) error {
+	strays, err := p.unjudged(ctx)
+	if err != nil || (len(strays) == 0 && p.ws.Status.ObservedGeneration == p.ws.Generation) {
+		return err
 	}
+	adoptions, err := p.Pods.Adoptions(ctx, p.ws)
 	if err != nil {
 		return fmt.Errorf("look for pods to adopt: %w", err)
 	}
-	metadata := !strings.EqualFold(ws.Annotations[annotationIgnoreMetadata], "true")
+	metadata := !strings.EqualFold(p.ws.Annotations[annotationIgnoreMetadata], "true")
+	adopted := make(map[string][]string) // by subset
 	for _, a := range adoptions {
 		pod := a.Pod.DeepCopy()
 		if err := placement.Adopt(pod, a.Plan, metadata); err != nil {
 			return fmt.Errorf("adopt pod %s/%s: %w", pod.Namespace, pod.Name, err)
 		}
 		patch := client.MergeFromWithOptions(a.Pod, client.MergeFromWithOptimisticLock{})
-		if err := r.Writer.Patch(ctx, pod, patch); err != nil && !apierrors.IsNotFound(err) {
+		switch err := p.Writer.Patch(ctx, pod, patch); {
+		case apierrors.IsNotFound(err):
+		case err != nil:
 			return fmt.Errorf("adopt pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		case a.Plan.Subset != nil:
+			adopted[a.Plan.Subset.Name] = append(adopted[a.Plan.Subset.Name], pod.Name)
 		}
 	}
+	p.strays.judge(p.key, p.ws.Generation, strays)
+	for subset, names := range adopted {
+		p.tell(p.ws, v1alpha1.ReasonPodsAdopted, "%s ran already: counted in subset %q", list("Pod", names), subset)
+	}
 	return nil
+}
+
+// unjudged returns the strays of the target that were not looked at under this spec.
+func (p *pass) unjudged(ctx context.Context) ([]state.Stray, error) {
+	var out []state.Stray
+	ours := make(map[types.UID]bool) // by owner
+	for _, s := range p.Pods.Strays(p.key.Namespace) {
+		if p.strays.known(p.key, p.ws.Generation, s.UID) {
+			continue
+		}
+		is, asked := ours[s.Owner.UID]
+		if !asked {
+			var err error
+			if is, err = p.Pods.Resolver.Belongs(ctx, p.ws, s); err != nil {
+				return nil, fmt.Errorf("find the owner of a pod without an assignment: %w", err)
+			}
+			ours[s.Owner.UID] = is
+		}
+		if is {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// judgements remembers the strays that were looked at, by WorkloadSpread and generation, so that one
+// which fits no subset is not looked at again and again. The zero value is ready for use.
+type judgements struct {
+	mu  sync.Mutex
+	all map[types.NamespacedName]judged
+}
+
+type judged struct {
+	generation int64
+	pods       map[types.UID]struct{}
+}
+
+func (j *judgements) known(key types.NamespacedName, generation int64, pod types.UID) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	have := j.all[key]
+	_, ok := have.pods[pod]
+	return ok && have.generation == generation
+}
+
+func (j *judgements) judge(key types.NamespacedName, generation int64, strays []state.Stray) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.all == nil {
+		j.all = make(map[types.NamespacedName]judged)
+	}
+	have := j.all[key]
+	if have.generation != generation || have.pods == nil {
+		have = judged{generation: generation, pods: make(map[types.UID]struct{})}
+	}
+	for _, s := range strays {
+		have.pods[s.UID] = struct{}{}
+	}
+	j.all[key] = have
+}
+
+func (j *judgements) forget(key types.NamespacedName) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.all, key)
 }
