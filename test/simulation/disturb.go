@@ -64,8 +64,11 @@ func (w *World) hurt(k kind, p *process) {
 
 // resize changes the Deployment's replicas.
 func (w *World) resize(n int32) {
-	if n < w.replicas && n > 0 {
-		w.moved = true
+	before, after := w.specified(w.replicas), w.specified(n)
+	for i := range before {
+		if after[i] < before[i] {
+			w.moved = true // which pods go, or are in a subset that the new size wants less of
+		}
 	}
 	w.replicas = n
 	w.revision++

@@ -131,12 +131,12 @@ func (w *World) deliverPods(p *process, to int) {
 	}
 }
 
-// demandOf is what the process's cache says of a ReplicaSet.
+// demandOf is what the process's cache says of a ReplicaSet, as resolve has it.
 func (w *World) demandOf(p *process, s *replicaSet) int32 {
-	var n int32
+	n := int32(1)
 	for _, e := range w.demands[:p.demandAt] {
 		if e.set == s {
-			n = e.replicas
+			n = max(e.replicas, 1)
 		}
 	}
 	return n

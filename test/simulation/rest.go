@@ -115,6 +115,24 @@ func statusOf(row []appsv1alpha1.WorkloadSpreadSubsetStatus, name string) *appsv
 	return nil
 }
 
+// specified is the split of a workload of n pods: every subset in order takes what its limit allows.
+func (w *World) specified(n int32) []int32 {
+	split, total := make([]int32, len(w.limits)), n
+	for i, s := range specOf(w.limits).Subsets {
+		limit, err := spread.ParseLimit(s.MaxReplicas)
+		if err != nil {
+			w.violate("%v", err)
+		}
+		take := limit.Of(total)
+		if take == spread.Unlimited || take > n {
+			take = n
+		}
+		split[i] = take
+		n -= take
+	}
+	return split
+}
+
 // checkSplit compares the split with the specified one: at most so many pods may be elsewhere.
 func (w *World) checkSplit(allowed int) {
 	terms, err := spread.ParseTerms(&w.ws.Spec)
@@ -122,15 +140,10 @@ func (w *World) checkSplit(allowed int) {
 		w.violate("%v", err)
 		return
 	}
-	version, rest := w.newest().version, w.replicas
+	version, want := w.newest().version, w.specified(w.replicas)
 	var elsewhere int32
-	have, want := make([]int32, terms.Len()), make([]int32, terms.Len())
+	have := make([]int32, terms.Len())
 	for i := range terms.Len() {
-		want[i] = terms.Limit(i).Of(w.replicas)
-		if want[i] == spread.Unlimited || want[i] > rest {
-			want[i] = rest
-		}
-		rest -= want[i]
 		have[i] = w.active(version, terms.Name(i))
 		elsewhere += max(want[i]-have[i], 0)
 	}
