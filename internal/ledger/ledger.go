@@ -142,6 +142,20 @@ func (l *Ledger) Observe(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, s
 	return Observed{Spread: grant.Spread, Adaptation: op.adaptation}, nil
 }
 
+// Adopted is a running pod that is about to be recorded on a subset.
+type Adopted struct {
+	Version, Subset string
+	Token           spread.Token
+}
+
+// Adopt enters claims for pods that run already, before they are recorded on their subsets: a record by
+// itself reaches the views of the replicas some time later, and until then pods would be admitted in
+// its place. The claims end like those of creations, when a view shows the pods.
+func (l *Ledger) Adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, pods []Adopted) error {
+	_, err := l.submit(&adoption{request: newRequest(ctx, ws), pods: pods, now: l.Clock.Now()})
+	return err
+}
+
 // Expire ends claims of which the caller knows, from a live list, that no pod came and none can
 // come any more. claims maps versions to tokens.
 func (l *Ledger) Expire(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, claims map[string][]spread.Token) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	"k8s.io/apimachinery/pkg/types"
@@ -110,6 +111,19 @@ func (o *observation) apply(b *spread.Book, ws *appsv1alpha1.WorkloadSpread, sta
 		status.ObservedGeneration = ws.Generation
 	}
 	o.adaptation = b.Adapt(o.sight)
+}
+
+// adoption enters claims for pods that run already.
+type adoption struct {
+	*request
+	pods []Adopted
+	now  time.Time
+}
+
+func (o *adoption) apply(b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv1alpha1.WorkloadSpreadStatus) {
+	for _, p := range o.pods {
+		b.Enter(p.Version, p.Subset, p.Token, o.now)
+	}
 }
 
 // withdrawal removes claims.

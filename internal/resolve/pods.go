@@ -45,6 +45,9 @@ func (p *Pods) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) 
 		return spread.View{}, err
 	}
 	for _, a := range adoptions {
+		if a.Claimed {
+			continue // that counts already
+		}
 		_, facts := state.FromPod(a.Pod)
 		facts.Subset, facts.Token = a.Plan.Record.Subset, spread.Token(a.Plan.Record.UID)
 		v.Pods = append(v.Pods, facts)

@@ -100,9 +100,12 @@ func (w *World) pass(p *process) {
 		return
 	}
 	ctx := w.deadline(w.now+30*time.Second, p.skew)
-	if ws.Status.ObservedGeneration != ws.Generation && !w.adopt(ws) {
-		p.nextPass, p.retries = w.now+retry, true
-		return
+	if ws.Status.ObservedGeneration != ws.Generation || w.strays() {
+		if err := w.adopt(ctx, p, ws); err != nil {
+			w.tell("adoption fails: %v", err)
+			p.nextPass, p.retries = w.now+retry, !errors.Is(err, ledger.ErrGone)
+			return
+		}
 	}
 	seen, err := p.ledger.Observe(ctx, ws, spread.Sight{})
 	if errors.Is(err, ledger.ErrGone) {

@@ -1,12 +1,14 @@
 package simulation
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/spread"
 )
 
@@ -111,6 +113,7 @@ type adoption struct {
 	pod           *pod
 	before, after *spread.Pod
 	cost          int32
+	claimed       bool
 }
 
 // adoptions finds the subsets of pods that run without an assignment, as resolve.Pods does.
@@ -132,29 +135,69 @@ func (w *World) adoptions(ws *appsv1alpha1.WorkloadSpread) []adoption {
 		if i := terms.Index(p.fits); p.Subset == "" && p.Active && i >= 0 {
 			rank, _ := book.Take(p.Version, i)
 			after := *p.Pod
-			after.Subset, after.Token = p.fits, spread.NewToken(w.stem(), rank)
-			out = append(out, adoption{p, p.Pod, &after, terms.Cost(i, rank)})
+			after.Subset, after.Token = p.fits, spread.NewToken(spread.AdoptionStem(p.UID), rank)
+			a := adoption{pod: p, before: p.Pod, after: &after, cost: terms.Cost(i, rank)}
+			for _, c := range claimsIn(ws, p.Version) {
+				if c.stem() == stemOf(after.Token) {
+					a.claimed, after.Token = true, spread.Token(c.token)
+				}
+			}
+			out = append(out, a)
 		}
 	}
 	return out
 }
 
-// adopt carries adoptions out, each if its pod is still what it was.
-func (w *World) adopt(ws *appsv1alpha1.WorkloadSpread) bool {
+// adopt is what the controller does about pods that run without an assignment: it enters their claims,
+// then records each that is still what it was.
+func (w *World) adopt(ctx context.Context, p *process, ws *appsv1alpha1.WorkloadSpread) error {
 	all := w.adoptions(ws)
 	w.pause()
+	if len(all) == 0 {
+		return ctx.Err()
+	}
+	w.moved = true
+	claims := make([]ledger.Adopted, len(all))
+	for i, a := range all {
+		claims[i] = ledger.Adopted{Version: a.after.Version, Subset: a.after.Subset, Token: a.after.Token}
+	}
+	if err := p.ledger.Adopt(ctx, ws, claims); err != nil {
+		return fmt.Errorf("enter claims: %w", err)
+	}
+	gone := make(map[string][]spread.Token)
+	changed := false
 	for _, a := range all {
 		w.pause()
-		if a.pod.removed {
-			continue
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case a.pod.removed:
+			gone[a.after.Version] = append(gone[a.after.Version], a.after.Token)
+		case a.pod.Pod != a.before:
+			changed = true
+		default:
+			w.record(a, ws)
 		}
-		if a.pod.Pod != a.before {
-			return false // changed meanwhile: the next pass looks again
-		}
-		a.pod.Pod, a.pod.cost, a.pod.under = a.after, a.cost, ws.UID
-		w.tell("%s is adopted into %q", a.pod.Name, a.pod.Subset)
-		w.log(a.pod)
-		a.pod.stored = w.revision
 	}
-	return true
+	if len(gone) > 0 {
+		if err := p.ledger.Expire(ctx, ws, gone); err != nil {
+			return fmt.Errorf("give claims back: %w", err)
+		}
+	}
+	if changed {
+		return errNewer
+	}
+	return nil
+}
+
+func (w *World) record(a adoption, ws *appsv1alpha1.WorkloadSpread) {
+	a.pod.Pod, a.pod.cost, a.pod.under = a.after, a.cost, ws.UID
+	w.tell("%s is adopted into %q with token %q", a.pod.Name, a.pod.Subset, a.pod.Token)
+	w.log(a.pod)
+	a.pod.stored = w.revision
+}
+
+// strays reports whether pods run that fit a subset and have none.
+func (w *World) strays() bool {
+	return slices.ContainsFunc(w.pods, func(p *pod) bool { return p.Active && p.Subset == "" && w.ws != nil })
 }

@@ -21,11 +21,10 @@ func (w *World) comeToRest() {
 	for _, p := range w.processes {
 		p.frozen, p.stuck = 0, 0
 	}
-	exact := !w.moved
-	if w.settle() && exact {
+	if w.settle() && !w.moved {
 		w.checkSplit(w.hindered)
 	}
-	n := w.replicas
+	n, exact := w.replicas, !w.moved
 	w.resize(0)
 	if w.violation != "" || !w.settle() {
 		return

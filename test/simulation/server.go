@@ -124,7 +124,9 @@ func (s *server) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread
 	}
 	if ws.Status.ObservedGeneration != ws.Generation {
 		for _, a := range s.w.adoptions(ws) {
-			v.Pods = append(v.Pods, a.after)
+			if !a.claimed {
+				v.Pods = append(v.Pods, a.after)
+			}
 		}
 	}
 	return v, s.call(ctx)

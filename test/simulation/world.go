@@ -100,6 +100,7 @@ func (w *World) begin() {
 		for range w.rng.IntN(int(w.replicas) + 1) {
 			w.store(&creation{set: w.sets[0], version: w.sets[0].version})
 		}
+		w.sets[0].expected = w.revision // the controller knows its pods
 	}
 	w.createSpread()
 	for i := range w.plan.processes {
