@@ -88,7 +88,9 @@ func (s *server) UpdateStatus(ctx context.Context, ws *appsv1alpha1.WorkloadSpre
 	stored := *w.ws
 	stored.Status = ws.Status
 	w.put(&stored)
-	w.tell("writes %s", summary(&stored))
+	if w.tracing {
+		w.tell("writes %s", summary(&stored))
+	}
 	lost := w.faults() && w.on[loseAnswers] && w.chance(8)
 	w.pause()
 	if lost {
