@@ -33,22 +33,22 @@ func (c monotonic) Now() time.Time { return epoch.Add(c.w.now) }
 // Since returns the time passed since t.
 func (c monotonic) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
-// runtime implements ledger.Runtime for one process.
-type runtime struct {
+// turns implements ledger.Runtime for one process: what waits gives its turn away.
+type turns struct {
 	w *World
 	p *process
 }
 
 // Go adds an actor to the process.
-func (r runtime) Go(f func()) { r.w.spawn(r.p.name+" background", r.p, f) }
+func (r turns) Go(f func()) { r.w.spawn(r.p.name+" background", r.p, f) }
 
 // Wait suspends the current actor.
-func (r runtime) Wait(limit time.Duration, first, second <-chan struct{}) {
+func (r turns) Wait(limit time.Duration, first, second <-chan struct{}) {
 	r.w.wait(limit, first, second)
 }
 
 // Until returns a context with a deadline by the process's clock.
-func (r runtime) Until(deadline time.Time) (context.Context, context.CancelFunc) {
+func (r turns) Until(deadline time.Time) (context.Context, context.CancelFunc) {
 	c := r.w.deadline(deadline.Sub(epoch)-r.p.skew, r.p.skew)
 	return c, func() { c.end(context.Canceled) }
 }

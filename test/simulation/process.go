@@ -51,7 +51,7 @@ func (w *World) boot(p *process) {
 	}
 	s := &server{w: w, p: p}
 	p.ledger = ledger.New(ledger.Options{
-		Spreads: s, Pods: s, Workloads: s, Recorder: s, Clock: wall{w: w, p: p}, Runtime: runtime{w, p},
+		Spreads: s, Pods: s, Workloads: s, Recorder: s, Clock: wall{w: w, p: p}, Runtime: turns{w, p},
 		Stem: w.stem, DemandWait: settings.DemandWait.Duration, Spacing: settings.CommitSpacing.Duration,
 	})
 	p.expiry = &ledger.Expiry{Clock: monotonic{w}, Life: settings.ClaimExpiry.Duration}
