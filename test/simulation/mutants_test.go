@@ -64,7 +64,7 @@ var mutants = []mutant{
 	{
 		"an owner whose controller has not acted yet is believed", "internal/ledger/prove.go",
 		"if before.Settled && before == after {",
-		"if true {",
+		"if before == before || before == after {",
 	},
 	{
 		"an absent status is read as zero", "internal/ledger/batch.go",
@@ -84,7 +84,7 @@ var mutants = []mutant{
 	{
 		"a surplus pod is never asked for evidence", "internal/spread/claim.go",
 		"if c.Demand > 0 && b.surprising(&c, &g) && b.waits(&c, g.Outcome, weight) {",
-		"if false {",
+		"if false && b.waits(&c, g.Outcome, weight) {",
 	},
 	{
 		"a pod that finds no room is not asked for evidence", "internal/spread/claim.go",

@@ -14,6 +14,7 @@ type plan struct {
 	processes    int
 	disturbances int
 	late         bool // pods ran before the WorkloadSpread was created
+	homeless     bool // pods without an assignment run on nodes of no subset
 	on           [kinds]bool
 }
 
@@ -58,6 +59,7 @@ func drawPlan(r *rand.Rand) plan {
 		p.on[k] = p.on[k] && r.IntN(2) == 0
 	}
 	p.late = r.IntN(8) == 0
+	p.homeless = r.IntN(2) == 0
 	return p
 }
 
@@ -67,7 +69,7 @@ func drawLimits(r *rand.Rand, percent bool) []string {
 	rest := 100
 	for i := range limits {
 		switch {
-		case i == len(limits)-1 && r.IntN(3) > 0:
+		case i == len(limits)-1 && r.IntN(3) > 0, r.IntN(16) == 0:
 			limits[i] = ""
 		case percent && i == len(limits)-1 && r.IntN(2) == 0:
 			limits[i] = fmt.Sprint(rest, "%")

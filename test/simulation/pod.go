@@ -72,7 +72,10 @@ func (w *World) store(c *creation) *pod {
 			Name: name, UID: types.UID(name), Owner: c.set.uid, Version: c.version,
 			Subset: c.subset, Token: c.token, Active: true,
 		},
-		under: c.under, cost: c.cost, by: c, fits: string(rune('a' + w.rng.IntN(len(w.limits)))),
+		under: c.under, cost: c.cost, by: c,
+	}
+	if !w.homeless {
+		p.fits = string(rune('a' + w.rng.IntN(len(w.limits))))
 	}
 	w.pods = append(w.pods, p)
 	w.log(p)
@@ -199,5 +202,5 @@ func (w *World) record(a adoption, ws *appsv1alpha1.WorkloadSpread) {
 
 // strays reports whether pods run that fit a subset and have none.
 func (w *World) strays() bool {
-	return slices.ContainsFunc(w.pods, func(p *pod) bool { return p.Active && p.Subset == "" && w.ws != nil })
+	return slices.ContainsFunc(w.pods, func(p *pod) bool { return p.Active && p.Subset == "" && p.fits != "" && w.ws != nil })
 }
