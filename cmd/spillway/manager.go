@@ -176,7 +176,7 @@ func (m *manager) connect() error {
 
 	reconciler := &workloadspread.Reconciler{
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
-		Claims: &workloadspread.Claims{Clock: clock.RealClock{}, Expiry: m.config.Ledger.ClaimExpiry.Duration},
+		Claims: &ledger.Expiry{Clock: clock.RealClock{}, Life: m.config.Ledger.ClaimExpiry.Duration},
 		Holds:  spread.Holds{First: m.config.WorkloadSpread.Hold.Duration, Most: m.config.WorkloadSpread.MaxHold.Duration},
 		Kinds:  &workloadspread.KindWatcher{Mapper: m.GetRESTMapper(), Live: m.GetAPIReader()},
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
@@ -30,7 +31,7 @@ const retryPause = 50 * time.Millisecond
 
 // commit applies the batch until it is written, or nothing of it is wanted any more.
 func (b *batch) commit() {
-	ctx, cancel := contextOf(b.ops, b.l.Clock.Now())
+	ctx, cancel := b.l.contextOf(b.ops)
 	defer cancel()
 
 	base, live, err := b.base(ctx)
@@ -59,10 +60,7 @@ func (b *batch) commit() {
 		for _, op := range b.ops {
 			op.base().cause.Store(&err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-b.l.Clock.After(retryPause):
-		}
+		b.l.Runtime.Wait(retryPause, ctx.Done(), nil)
 	}
 }
 
@@ -139,18 +137,31 @@ func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*
 
 // recount brings the counts up to date from the replica's view. A status that does not tell which
 // view it was counted from proves nothing, absent entries included: then the view has to be at least
-// as new as the object, or pods are read live. Until the controller has seen the object, running pods
-// may be waiting to be adopted: only the live list knows them.
+// as new as the object, or pods are read live. Until the controller has seen the spec as it is, only a
+// live list will do: running pods may be waiting to be adopted, and pods of a subset that had no limit
+// before were admitted without a claim, so that a view which does not show them yet forgets them.
 func (b *batch) recount(ctx context.Context, book *spread.Book, base *appsv1alpha1.WorkloadSpread) error {
 	view := b.l.Pods.View(b.key)
-	if base.Status.ObservedGeneration == 0 || (book.Observed() == 0 && view.Revision < revisionOf(base)) {
+	unseen := base.Status.ObservedGeneration != base.Generation
+	if unseen || (book.Observed() == 0 && view.Revision < revisionOf(base)) {
 		var err error
 		if view, err = b.l.Pods.ListSpread(ctx, base); err != nil {
 			return fmt.Errorf("list the pods of WorkloadSpread %s: %w", b.key, err)
 		}
 	}
+	if unseen && b.observes() {
+		book.Renew() // from now on, views serve that are at least as new as this list
+	}
 	book.Recount(view)
 	return nil
+}
+
+// observes reports whether the batch marks the spec as seen.
+func (b *batch) observes() bool {
+	return slices.ContainsFunc(b.ops, func(op operation) bool {
+		_, ok := op.(*observation)
+		return ok
+	})
 }
 
 // base returns the newest copy at hand, and whether it was read live.

@@ -26,7 +26,8 @@ type Pods interface {
 	View(key types.NamespacedName) spread.View
 	// Changed returns a channel that is closed at the view's next change.
 	Changed(key types.NamespacedName) <-chan struct{}
-	// ListSpread lists live all pods recorded on a WorkloadSpread, and those about to be adopted.
+	// ListSpread lists live all pods recorded on a WorkloadSpread, and those about to be adopted while
+	// the controller has not seen its spec as it is.
 	ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (spread.View, error)
 	// ListOwner lists live all pods of one owner. Those that are not recorded on the WorkloadSpread
 	// come without a subset.

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/placement"
 	"github.com/spillway-project/spillway/internal/spread"
 	"github.com/spillway-project/spillway/internal/state"
@@ -26,6 +27,19 @@ type Adoption struct {
 	// Plan is what the pod gets. One without a subset is for a pod that fits none: it only gets a cost,
 	// by which it goes before all others.
 	Plan placement.Plan
+	// Claimed: its claim stands in the status that was read.
+	Claimed bool
+}
+
+// claimsByStem indexes the outstanding claims.
+func claimsByStem(ws *appsv1alpha1.WorkloadSpread) map[string]spread.Token {
+	all := make(map[string]spread.Token)
+	for _, o := range ledger.ClaimsOf(ws) {
+		if o.Token.IsOurs() {
+			all[string(o.Token[:spread.TokenStem])] = o.Token
+		}
+	}
+	return all
 }
 
 // Belongs reports whether the WorkloadSpread's target is among the controllers above a stray pod. Its
@@ -70,6 +84,7 @@ func (p *Pods) adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, list 
 		}
 	}
 	book.Recount(view)
+	claims := claimsByStem(ws)
 	slices.SortFunc(strays, func(a, b *corev1.Pod) int {
 		if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
 			return c
@@ -83,6 +98,9 @@ func (p *Pods) adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, list 
 			return nil, err
 		}
 		if a != nil {
+			if t, claimed := claims[spread.AdoptionStem(pod.UID)]; claimed && a.Plan.Subset != nil {
+				a.Claimed, a.Plan.Record.UID = true, string(t)
+			}
 			out = append(out, *a)
 		}
 	}
@@ -115,7 +133,7 @@ func (p *Pods) adoptOne(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, te
 	}
 	plan := placement.Plan{
 		Subset: &ws.Spec.Subsets[i],
-		Record: v1alpha1.Record{Name: ws.Name, Subset: terms.Name(i), UID: string(spread.NewToken(p.Stem(), rank))},
+		Record: v1alpha1.Record{Name: ws.Name, Subset: terms.Name(i), UID: string(spread.NewToken(spread.AdoptionStem(pod.UID), rank))},
 	}
 	if facts.Cost.Heeded {
 		plan.Cost = &cost

@@ -37,7 +37,7 @@ func (p *Pods) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) 
 	}
 	want := types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
 	v, err := viewOf(list, func(key types.NamespacedName, _ *spread.Pod) bool { return key == want })
-	if err != nil || ws.Status.ObservedGeneration > 0 {
+	if err != nil || ws.Status.ObservedGeneration == ws.Generation {
 		return v, err
 	}
 	adoptions, err := p.adopt(ctx, ws, list)
@@ -45,6 +45,9 @@ func (p *Pods) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) 
 		return spread.View{}, err
 	}
 	for _, a := range adoptions {
+		if a.Claimed {
+			continue // that counts already
+		}
 		_, facts := state.FromPod(a.Pod)
 		facts.Subset, facts.Token = a.Plan.Record.Subset, spread.Token(a.Plan.Record.UID)
 		v.Pods = append(v.Pods, facts)

@@ -192,17 +192,25 @@ func demandOf(o client.Object) int32 {
 	return 0
 }
 
-// cachedDemand returns what the owner wants as far as the cache knows, 0 for unknown.
+// cachedDemand returns what the owner wants as far as the cache knows, 0 for a kind or a workload of which
+// it cannot be known. It wants one pod at least, since it is creating one: a cache that says less, or does
+// not have the owner yet, is behind, and the ledger has to ask.
 func (r *Resolver) cachedDemand(ctx context.Context, m *Match) int32 {
 	o := watchedKind(m.Owner.Kind)
 	if !m.Kind.Demand || o == nil {
 		return 0
 	}
 	key := types.NamespacedName{Namespace: m.Owner.Namespace, Name: m.Owner.Name}
-	if err := r.Cache.Get(ctx, key, o, client.UnsafeDisableDeepCopy); err != nil || o.GetUID() != m.Owner.UID {
+	switch err := r.Cache.Get(ctx, key, o, client.UnsafeDisableDeepCopy); {
+	case err != nil && !apierrors.IsNotFound(err):
 		return 0
+	case err != nil || o.GetUID() != m.Owner.UID:
+		return 1
 	}
-	return demandOf(o)
+	if _, job := o.(*batchv1.Job); job {
+		return demandOf(o)
+	}
+	return max(demandOf(o), 1)
 }
 
 // Selector returns the label selector of a WorkloadSpread's target, or nil when the target is gone

@@ -100,6 +100,9 @@ func (b *Book) page(version string) *page {
 // tell: then nothing is known, and a view at least as new as the status itself has to be brought.
 func (b *Book) Observed() uint64 { return b.observed }
 
+// Renew forgets which view the counts come from, so that the next recount sets it.
+func (b *Book) Renew() { b.observed = 0 }
+
 // Recount replaces the counts of all versions by those of a view of all pods of the WorkloadSpread,
 // and drops the claims whose pods it shows. It returns false, and changes nothing, when the view is
 // older than the one the counts come from: pods whose claims were dropped since would be forgotten.

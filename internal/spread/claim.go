@@ -79,6 +79,12 @@ type Passed struct {
 // tells creations that are surely still under way from those worth a look.
 const suspectAge = time.Second
 
+// inDoubt reports whether a claim is old enough to be suspected. One from the future is too: the clock
+// of the machine that entered it was ahead, or this one has been set back, and nobody can tell its age.
+func inDoubt(at, now time.Time, age time.Duration) bool {
+	return now.Sub(at) >= age || at.After(now)
+}
+
 // Claim finds a place for a pod and, if the place is limited or ranked, enters the claim.
 func (b *Book) Claim(c Claim) Grant {
 	if g, ok := b.outstanding(&c); ok {
@@ -90,14 +96,27 @@ func (b *Book) Claim(c Claim) Grant {
 		c.Demand = c.Evidence.Demand
 	}
 	g := b.choose(&c)
-	crowded := g.Outcome == NoRoom || g.passedFull()
-	if crowded && c.Demand > 0 && b.Total(c.Version)+1 > c.Demand && b.waits(&c, g.Outcome, weight) {
+	if c.Demand > 0 && b.surprising(&c, &g) && b.waits(&c, g.Outcome, weight) {
 		return Grant{Outcome: Unproven, Passed: g.Passed}
 	}
 	if g.Outcome == Placed {
 		b.enter(c, &g)
 	}
 	return g
+}
+
+// surprising reports whether a pod goes past a full subset although its owner has all the pods it wants.
+// Pods that found no room are in no view but that of evidence: without it, nobody can say that this
+// pod replaces one of them and not one of those that have a place.
+func (b *Book) surprising(c *Claim, g *Grant) bool {
+	switch {
+	case c.Position != nil || (g.Outcome != NoRoom && !g.passedFull()):
+		return false
+	case g.Outcome == NoRoom && c.Evidence == nil && b.Total(c.Version) > 0:
+		return true
+	default:
+		return b.Total(c.Version)+1 > c.Demand
+	}
 }
 
 // waits decides about a pod that goes past a full subset although its owner has all the pods it wants
@@ -210,7 +229,7 @@ func (g Grant) passedFull() bool {
 // knows every creation under way).
 func (b *Book) enter(c Claim, g *Grant) {
 	probe := b.health[g.Subset].state == probing
-	counted := b.limits[g.Subset] != Unlimited || c.Ranked
+	counted := b.limits[g.Subset] != Unlimited || c.Ranked || (c.Demand > 0 && g.passedFull())
 	if c.Position != nil && !probe {
 		return
 	}
@@ -243,7 +262,7 @@ func (b *Book) doubtful(version string, now time.Time) bool {
 	}
 	for i := range p.entries {
 		for _, at := range p.entries[i].claims {
-			if now.Sub(at.Time) > suspectAge+time.Second { // times are kept to the second
+			if inDoubt(at.Time, now, suspectAge+time.Second) { // times are kept to the second
 				return true
 			}
 		}

@@ -35,7 +35,7 @@ func (b *Book) Suspects(version string, now time.Time) map[Token]struct{} {
 	if p := b.pages[version]; p != nil {
 		for i := range p.entries {
 			for t, at := range p.entries[i].claims {
-				if now.Sub(at.Time) >= suspectAge {
+				if inDoubt(at.Time, now, suspectAge) {
 					all[t] = struct{}{}
 				}
 			}
@@ -74,7 +74,7 @@ func (b *Book) weigh(version string, ev *Evidence) weight {
 	var all int32
 	for i := range p.entries {
 		for _, t := range slices.SortedFunc(maps.Keys(p.entries[i].claims), compareTokens) {
-			if _, ok := ev.Suspects[t]; ok && !seen[t] {
+			if _, ok := ev.Suspects[t]; ok && !seen[t] && !seen[Token(t.stem())] {
 				doubted[i] = append(doubted[i], t)
 			}
 		}
@@ -99,11 +99,15 @@ func (b *Book) weigh(version string, ev *Evidence) weight {
 	}
 }
 
-// seen indexes the claims that the evidence shows to have become pods.
+// seen indexes the claims that the evidence shows to have become pods, and the stems of those whose pods
+// are there, but not recorded yet: they are being adopted.
 func (ev *Evidence) seen() map[Token]bool {
 	seen := make(map[Token]bool, len(ev.View.Pods))
 	for _, p := range ev.View.Pods {
 		seen[p.Token], seen[Token(p.Name)] = true, true
+		if p.Subset == "" {
+			seen[Token(AdoptionStem(p.UID))] = true
+		}
 	}
 	return seen
 }

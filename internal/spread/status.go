@@ -7,7 +7,6 @@ import (
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
@@ -25,7 +24,7 @@ func (b *Book) Status(old *appsv1alpha1.WorkloadSpreadStatus, now time.Time) (*a
 		s.VersionedSubsetStatuses[version] = b.pageStatus(p)
 	}
 	s.SubsetStatuses = b.aggregate(old, metav1.NewTime(now.Truncate(time.Second)))
-	return s, !equality.Semantic.DeepEqual(old, s)
+	return s, !sameStatus(old, s)
 }
 
 func (b *Book) pageStatus(p *page) []appsv1alpha1.WorkloadSpreadSubsetStatus {

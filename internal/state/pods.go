@@ -49,8 +49,28 @@ type Listener struct {
 
 // roster holds the pods recorded on one WorkloadSpread.
 type roster struct {
-	pods    map[types.UID]*spread.Pod
+	pods map[types.UID]*spread.Pod
+	// gone are the last pods that went, without their names: a name comes again, a token does not.
+	// A pod may come and go between two commits; its claim would never be seen to have become a pod.
+	gone    []*spread.Pod
 	changed chan struct{} // closed at the next change
+}
+
+// goneKept is the number of pods that are remembered when they are gone: more than come and go
+// between two commits.
+const goneKept = 64
+
+// bury remembers that there was a pod.
+func (r *roster) bury(pod *spread.Pod) {
+	if pod.Token == "" {
+		return
+	}
+	was := *pod
+	was.Name, was.Active = "", false
+	if len(r.gone) == goneKept {
+		r.gone = append(r.gone[:0:0], r.gone[1:]...)
+	}
+	r.gone = append(r.gone, &was)
 }
 
 // NewPods returns an empty view.
@@ -86,16 +106,18 @@ func (p *Pods) Run(ctx context.Context, client kubernetes.Interface) {
 // Synced reports whether the first list has been taken in.
 func (p *Pods) Synced() bool { return p.synced.Load() }
 
-// View returns the pods recorded on a WorkloadSpread and the revision up to which they are complete.
+// View returns the pods recorded on a WorkloadSpread, the last ones that went included, and the revision
+// up to which they are complete.
 func (p *Pods) View(key types.NamespacedName) spread.View {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	v := spread.View{Revision: p.revision}
 	if r := p.spreads[key]; r != nil {
-		v.Pods = make([]*spread.Pod, 0, len(r.pods))
+		v.Pods = make([]*spread.Pod, 0, len(r.pods)+len(r.gone))
 		for _, pod := range r.pods {
 			v.Pods = append(v.Pods, pod)
 		}
+		v.Pods = append(v.Pods, r.gone...)
 	}
 	return v
 }

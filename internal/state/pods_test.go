@@ -51,7 +51,7 @@ func TestTheViewFollowsTheWatch(t *testing.T) {
 	}
 	must(t, p.Delete(pod("a", 13)))
 	must(t, p.Bookmark("20"))
-	if v := p.View(key); v.Revision != 20 || len(v.Pods) != 2 {
+	if v := p.View(key); v.Revision != 20 || len(v.Pods) != 3 || v.Active("h1") != 2 {
 		t.Errorf("after a deletion and a bookmark: %+v", v)
 	}
 	if told != 4 {
@@ -70,7 +70,9 @@ func TestARelistIsAllThereIs(t *testing.T) {
 	v := p.View(key)
 	names := map[string]bool{}
 	for _, pod := range v.Pods {
-		names[pod.Name] = true
+		if pod.Active {
+			names[pod.Name] = true
+		}
 	}
 	if v.Revision != 15 || len(names) != 2 || names["a"] {
 		t.Errorf("got %v at %d", names, v.Revision)
@@ -115,6 +117,24 @@ func TestFromPod(t *testing.T) {
 				t.Errorf("got %v, %+v", k, got)
 			}
 		})
+	}
+}
+
+// TestAPodThatWentIsRememberedByItsToken: it may have come and gone between two commits.
+func TestAPodThatWentIsRememberedByItsToken(t *testing.T) {
+	p := NewPods(Listener{})
+	for n := range 2 * goneKept {
+		must(t, p.Add(pod(fmt.Sprint("p", n), 2*n+1)))
+		must(t, p.Delete(pod(fmt.Sprint("p", n), 2*n+2)))
+	}
+	v := p.View(key)
+	if len(v.Pods) != goneKept {
+		t.Fatalf("%d pods are remembered, want %d", len(v.Pods), goneKept)
+	}
+	for _, got := range v.Pods {
+		if got.Active || got.Name != "" || got.Token == "" {
+			t.Errorf("got %+v: want a token without a name, which a new pod may have, and not active", got)
+		}
 	}
 }
 

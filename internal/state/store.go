@@ -117,6 +117,9 @@ func (p *Pods) put(uid types.UID, key types.NamespacedName, facts *spread.Pod) [
 	old, had := p.where[uid]
 	if had && old != key {
 		r := p.spreads[old]
+		if key == (types.NamespacedName{}) {
+			r.bury(r.pods[uid])
+		}
 		delete(r.pods, uid)
 		delete(p.where, uid)
 		r.wake()

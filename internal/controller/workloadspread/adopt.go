@@ -2,7 +2,9 @@ package workloadspread
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -11,7 +13,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/placement"
+	"github.com/spillway-project/spillway/internal/resolve"
+	"github.com/spillway-project/spillway/internal/spread"
 	"github.com/spillway-project/spillway/internal/state"
 )
 
@@ -33,18 +38,9 @@ func (p *pass) adopt(ctx context.Context) error {
 	}
 	metadata := !strings.EqualFold(p.ws.Annotations[annotationIgnoreMetadata], "true")
 	adopted := make(map[string][]string) // by subset
-	for _, a := range adoptions {
-		pod := a.Pod.DeepCopy()
-		if err := placement.Adopt(pod, a.Plan, metadata); err != nil {
-			return fmt.Errorf("adopt pod %s/%s: %w", pod.Namespace, pod.Name, err)
-		}
-		patch := client.MergeFromWithOptions(a.Pod, client.MergeFromWithOptimisticLock{})
-		switch err := p.Writer.Patch(ctx, pod, patch); {
-		case apierrors.IsNotFound(err):
-		case err != nil:
-			return fmt.Errorf("adopt pod %s/%s: %w", pod.Namespace, pod.Name, err)
-		case a.Plan.Subset != nil:
-			adopted[a.Plan.Subset.Name] = append(adopted[a.Plan.Subset.Name], pod.Name)
+	for some := range slices.Chunk(adoptions, adoptAtOnce) {
+		if err := p.adoptSome(ctx, some, metadata, adopted); err != nil {
+			return err
 		}
 	}
 	p.strays.judge(p.key, p.ws.Generation, strays)
@@ -52,6 +48,62 @@ func (p *pass) adopt(ctx context.Context) error {
 		p.tell(p.ws, v1alpha1.ReasonPodsAdopted, "%s ran already: counted in subset %q", list("Pod", names), subset)
 	}
 	return nil
+}
+
+// adoptAtOnce is how many pods are adopted with one write of the status.
+const adoptAtOnce = 500
+
+// adoptSome enters the claims of some pods, then records them. The claims of pods that are gone are given
+// back.
+func (p *pass) adoptSome(ctx context.Context, some []resolve.Adoption, metadata bool, adopted map[string][]string) error {
+	claims := make([]ledger.Adopted, 0, len(some))
+	for _, a := range some {
+		if a.Plan.Subset != nil {
+			_, facts := state.FromPod(a.Pod)
+			claims = append(claims, ledger.Adopted{Version: facts.Version, Subset: a.Plan.Record.Subset, Token: spread.Token(a.Plan.Record.UID)})
+		}
+	}
+	if len(claims) > 0 {
+		if err := p.Ledger.Adopt(ctx, p.ws, claims); err != nil {
+			return fmt.Errorf("enter claims for pods to adopt: %w", err)
+		}
+	}
+	unused := make(map[string][]spread.Token)
+	var failed error
+	for _, a := range some {
+		recorded, err := p.record(ctx, a, metadata)
+		if failed == nil {
+			failed = err
+		}
+		_, facts := state.FromPod(a.Pod)
+		switch {
+		case a.Plan.Subset == nil || err != nil: // it may have been recorded all the same: the claim stays
+		case recorded:
+			adopted[a.Plan.Subset.Name] = append(adopted[a.Plan.Subset.Name], a.Pod.Name)
+		default:
+			unused[facts.Version] = append(unused[facts.Version], spread.Token(a.Plan.Record.UID))
+		}
+	}
+	if len(unused) > 0 {
+		if err := p.Ledger.Expire(ctx, p.ws, unused); err != nil {
+			return errors.Join(failed, fmt.Errorf("give back the claims of pods that are gone: %w", err))
+		}
+	}
+	return failed
+}
+
+// record writes an adoption onto its pod, and reports whether the pod is still there.
+func (p *pass) record(ctx context.Context, a resolve.Adoption, metadata bool) (bool, error) {
+	pod := a.Pod.DeepCopy()
+	if err := placement.Adopt(pod, a.Plan, metadata); err != nil {
+		return false, fmt.Errorf("adopt pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	patch := client.MergeFromWithOptions(a.Pod, client.MergeFromWithOptimisticLock{})
+	err := p.Writer.Patch(ctx, pod, patch)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("adopt pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return err == nil, nil
 }
 
 // unjudged returns the strays of the target that were not looked at under this spec.

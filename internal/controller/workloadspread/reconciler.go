@@ -35,7 +35,7 @@ type Reconciler struct {
 	Writer   client.Writer
 	Metrics  *metrics.Metrics
 	Recorder recorder.EventRecorder
-	Claims   *Claims
+	Claims   *ledger.Expiry
 	// Holds says how long a subset whose pods cannot be scheduled is left alone.
 	Holds spread.Holds
 	// Kinds watches the kinds of targets that are not watched from the start.
@@ -158,56 +158,15 @@ func (p *pass) watch(ctx context.Context) {
 
 // expire ends the claims whose time is up.
 func (p *pass) expire(ctx context.Context) error {
-	due, next := p.Claims.Due(p.key, claimsOf(p.ws))
+	lost, next, err := p.Claims.End(ctx, p.Ledger, p.ws)
 	p.wake(next)
-	if len(due) == 0 {
-		return nil
-	}
-	// The view may lag: what it does not show may exist.
-	view, err := p.Pods.ListSpread(ctx, p.ws)
-	if err != nil {
-		return fmt.Errorf("look for the pods of claims that end: %w", err)
-	}
-	seen := make(map[spread.Token]bool, 2*len(view.Pods))
-	for _, pod := range view.Pods {
-		seen[pod.Token], seen[spread.Token(pod.Name)] = true, true
-	}
-	ended := make(map[string][]spread.Token)
-	lost := 0
-	for _, c := range due {
-		if !seen[c.token] {
-			ended[c.version] = append(ended[c.version], c.token)
-			lost++
-		}
-	}
-	if lost == 0 {
-		return nil
-	}
-	if err := p.Ledger.Expire(ctx, p.ws, ended); err != nil {
-		return fmt.Errorf("end claims: %w", err)
+	if err != nil || lost == 0 {
+		return err
 	}
 	p.Metrics.ClaimsEnded(p.key, v1alpha1.ReasonClaimExpired, lost)
 	p.warn(p.ws, v1alpha1.ReasonCreatePodFailed,
 		"%d pods were admitted but never created; their places are free again. Look for quotas, other webhooks and name clashes in the events of the workload", lost)
 	return nil
-}
-
-// Claim is one outstanding claim.
-type Claim struct {
-	version string
-	token   spread.Token
-}
-
-func claimsOf(ws *appsv1alpha1.WorkloadSpread) []Claim {
-	var all []Claim
-	for version, subsets := range ws.Status.VersionedSubsetStatuses {
-		for i := range subsets {
-			for token := range subsets[i].CreatingPods {
-				all = append(all, Claim{version, spread.Token(token)})
-			}
-		}
-	}
-	return all
 }
 
 func (r *Reconciler) tell(ws *appsv1alpha1.WorkloadSpread, reason v1alpha1.Reason, format string, args ...any) {

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/state"
 	"github.com/spillway-project/spillway/internal/workload"
@@ -137,7 +138,7 @@ func later() handler.TypedEventHandler[types.NamespacedName, reconcile.Request] 
 // claimed enqueues, after the settling time, a WorkloadSpread in which a replica has entered claims:
 // their time has to be watched.
 func claimed(_ context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-	if ws, ok := e.ObjectNew.(*appsv1alpha1.WorkloadSpread); ok && len(claimsOf(ws)) > 0 {
+	if ws, ok := e.ObjectNew.(*appsv1alpha1.WorkloadSpread); ok && len(ledger.ClaimsOf(ws)) > 0 {
 		q.AddAfter(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(ws)}, settle)
 	}
 }
