@@ -83,7 +83,11 @@ fuzz: ## Run every fuzz test for FUZZ_TIME (default 20s; first time: about 5 min
 	done
 
 .PHONY: bench
-bench: ## Run the benchmarks BENCH_COUNT times (default 6) into dist/bench.txt; BASE=FILE compares with an earlier run.
+bench: lab $(helm) ## Measure bursts in a real cluster, with and without Spillway (BENCH_SIZES=1000,5000, BENCH_ROUNDS=3; about 25 min).
+	go run ./test/bench
+
+.PHONY: gobench
+gobench: ## Run the Go benchmarks BENCH_COUNT times (default 6) into dist/bench.txt; BASE=FILE compares with an earlier run.
 	@mkdir -p dist
 	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) $(call existing,$(filter-out ./test/%,$(unit_packages))) | tee dist/bench.new | grep --line-buffered -E '^(pkg:|Benchmark)'
 	mv dist/bench.new dist/bench.txt

@@ -30,7 +30,7 @@ func TestAThousandReplicas(t *testing.T) {
 	f.create(half())
 	watched := f.watchStatus("web")
 	safe := f.watchSafety("web", 500)
-	start, mark := time.Now(), cluster.audit.mark()
+	start, mark := time.Now(), cluster.audit.Mark()
 	f.create(deployment("web", 1000))
 	f.settled("web", "web", map[string]int{"own": 500, "virtual": 500})
 	writes, requests := watched(), f.requestsSince(mark)
@@ -97,6 +97,20 @@ func (f *fixture) watchStatus(name string) func() int {
 		}
 	}()
 	return func() int { w.Stop(); <-done; return n }
+}
+
+// requestsSince counts the manager's requests after a mark, by "verb resource".
+func (f *fixture) requestsSince(mark int64) map[string]int {
+	f.Helper()
+	all, err := cluster.audit.Since(mark)
+	if err != nil {
+		f.Fatal(err)
+	}
+	out := map[string]int{}
+	for r, n := range all {
+		out[r.What] += n
+	}
+	return out
 }
 
 // watchSafety watches pods and fails if a subset of one version ever has more active pods than limit,

@@ -27,7 +27,7 @@ import (
 var cluster struct {
 	*lab.Lab
 	client client.WithWatch // knows the kinds of OpenKruise too
-	audit  *audit
+	audit  *lab.Audit       // of the manager's requests
 }
 
 // hold is shorter than the default, so that tests see it end.
@@ -52,15 +52,15 @@ func run(m *testing.M) int {
 	ctrllog.SetLogger(logr.Discard()) // the client's; ours are the lab's logs
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	record, err := newAudit()
+	record, err := lab.NewAudit("system:serviceaccount:" + system + ":spillway")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "prepare the audit:", err)
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(record.dir)
+	defer record.Close()
 	cluster.audit = record
 	l, err := lab.Start(ctx, lab.Options{
-		APIServerArgs: record.args(),
+		APIServerArgs: record.Args(),
 		OwnNodes: []lab.NodeGroup{{
 			Name: "own", Count: 6,
 			Capacity: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1000")},

@@ -89,7 +89,7 @@ func TestFiveThousandReplicas(t *testing.T) {
 	f.create(half())
 	watched := f.watchStatus("web")
 	safe := f.watchSafety("web", n/2)
-	start, mark := time.Now(), cluster.audit.mark()
+	start, mark := time.Now(), cluster.audit.Mark()
 	f.create(deployment("web", n))
 	f.settled("web", "web", map[string]int{"own": n / 2, "virtual": n / 2})
 	requests := f.requestsSince(mark)
@@ -119,9 +119,9 @@ func TestAnIdleClusterCostsNothing(t *testing.T) {
 		return true, ""
 	})
 	const window = 12 * time.Second
-	mark := cluster.audit.mark()
+	mark := cluster.audit.Mark()
 	f.eventually("what is under way has ended", func() (bool, string) { // costs and events follow the last count
-		from := cluster.audit.mark()
+		from := cluster.audit.Mark()
 		select {
 		case <-time.After(2 * time.Second):
 		case <-f.ctx.Done():
@@ -129,7 +129,7 @@ func TestAnIdleClusterCostsNothing(t *testing.T) {
 		got := idle(f.requestsSince(from))
 		return len(got) == 0, fmt.Sprint(got)
 	})
-	mark = cluster.audit.mark()
+	mark = cluster.audit.Mark()
 	select {
 	case <-time.After(window):
 	case <-f.ctx.Done():
