@@ -143,24 +143,29 @@ func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*
 func (b *batch) recount(ctx context.Context, book *spread.Book, base *appsv1alpha1.WorkloadSpread) error {
 	view := b.l.Pods.View(b.key)
 	unseen := base.Status.ObservedGeneration != base.Generation
+	if unseen && b.observes(base.Generation) {
+		// From now on, views serve that are at least as new as this list. Pods that are not adopted by
+		// now are in none of them, and do not count until the next pass has adopted them.
+		book.Renew()
+		seen := *base
+		seen.Status.ObservedGeneration = seen.Generation
+		base = &seen
+	}
 	if unseen || (book.Observed() == 0 && view.Revision < revisionOf(base)) {
 		var err error
 		if view, err = b.l.Pods.ListSpread(ctx, base); err != nil {
 			return fmt.Errorf("list the pods of WorkloadSpread %s: %w", b.key, err)
 		}
 	}
-	if unseen && b.observes() {
-		book.Renew() // from now on, views serve that are at least as new as this list
-	}
 	book.Recount(view)
 	return nil
 }
 
-// observes reports whether the batch marks the spec as seen.
-func (b *batch) observes() bool {
+// observes reports whether the batch marks that generation of the spec as seen.
+func (b *batch) observes(generation int64) bool {
 	return slices.ContainsFunc(b.ops, func(op operation) bool {
-		_, ok := op.(*observation)
-		return ok
+		o, ok := op.(*observation)
+		return ok && o.generation == generation
 	})
 }
 

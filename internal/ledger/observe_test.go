@@ -1,8 +1,10 @@
 package ledger_test
 
 import (
+	"context"
 	"testing"
 
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
@@ -28,6 +30,32 @@ func TestAnObservationMarksTheGenerationThatItsCallerActedOn(t *testing.T) {
 		if got := a.request().Spread.Status.ObservedGeneration; got != tc.want {
 			t.Errorf("acted on generation %d of 2: %d is marked, want %d", tc.acted, got, tc.want)
 		}
+	}
+}
+
+// asked notes for which observed generation pods are listed.
+type asked struct {
+	*api
+	generation int64
+}
+
+func (a *asked) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (spread.View, error) {
+	a.generation = ws.Status.ObservedGeneration
+	return a.api.ListSpread(ctx, ws)
+}
+
+// TestAnObservationCountsNoPodThatIsNotAdopted: no later view would show one that goes before it is.
+func TestAnObservationCountsNoPodThatIsNotAdopted(t *testing.T) {
+	a := newAPI(2, "1", "")
+	pods := &asked{api: a}
+	l := ledger.New(ledger.Options{
+		Spreads: a, Pods: pods, Workloads: a, Recorder: a, Clock: clock.RealClock{}, Stem: func() string { return "t0000001" },
+	})
+	if _, err := l.Claim(deadline(t), a.request()); err != nil || pods.generation != 0 {
+		t.Errorf("a claim before the first observation: %v; pods are listed for generation %d, want 0: with those about to be adopted", err, pods.generation)
+	}
+	if _, err := l.Observe(deadline(t), a.request().Spread, spread.Sight{}); err != nil || pods.generation != 1 {
+		t.Errorf("the observation: %v; pods are listed for generation %d, want 1: without them", err, pods.generation)
 	}
 }
 
