@@ -30,14 +30,17 @@ func TestAThousandReplicas(t *testing.T) {
 	f.create(half())
 	watched := f.watchStatus("web")
 	safe := f.watchSafety("web", 500)
-	start := time.Now()
+	start, mark := time.Now(), cluster.audit.mark()
 	f.create(deployment("web", 1000))
 	f.settled("web", "web", map[string]int{"own": 500, "virtual": 500})
-	writes := watched()
+	writes, requests := watched(), f.requestsSince(mark)
 	f.figure("1,000 pods by one Deployment, two percent subsets, two replicas: ready and exact after %s, %d status writes",
 		time.Since(start).Round(100*time.Millisecond), writes)
-	if writes >= 300 {
-		t.Errorf("%d status writes for 1,000 pods, want below 300", writes)
+	if writes > 150 {
+		t.Errorf("%d status writes for 1,000 pods, want at most 150", writes)
+	}
+	if n := requests["patch pods"]; n > 0 {
+		t.Errorf("%d deletion costs were written after the creation; all requests: %v", n, requests)
 	}
 	f.noFailedCreate("web")
 
