@@ -200,12 +200,11 @@ func (b *batch) live(ctx context.Context) (*appsv1alpha1.WorkloadSpread, bool, e
 }
 
 // unconfirmed reports whether some answer rests on the copy alone, without any write that would have
-// told whether it was current: one that sends a pod past a subset, or into one that may be closed by
-// now.
+// told whether it was current: one that sends a pod past a subset, or into one that may be closed, or
+// have a limit, by now.
 func (b *batch) unconfirmed() bool {
 	for _, op := range b.ops {
-		c, ok := op.(*claimOp)
-		if ok && (len(c.grant.Passed) > 0 || (c.grant.Terms.Adaptive() && c.grant.Token == "")) {
+		if c, ok := op.(*claimOp); ok && c.grant.Token == "" {
 			return true
 		}
 	}
