@@ -143,24 +143,29 @@ func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*
 func (b *batch) recount(ctx context.Context, book *spread.Book, base *appsv1alpha1.WorkloadSpread) error {
 	view := b.l.Pods.View(b.key)
 	unseen := base.Status.ObservedGeneration != base.Generation
+	if unseen && b.observes(base.Generation) {
+		// From now on, views serve that are at least as new as this list. Pods that are not adopted by
+		// now are in none of them, and do not count until the next pass has adopted them.
+		book.Renew()
+		seen := *base
+		seen.Status.ObservedGeneration = seen.Generation
+		base = &seen
+	}
 	if unseen || (book.Observed() == 0 && view.Revision < revisionOf(base)) {
 		var err error
 		if view, err = b.l.Pods.ListSpread(ctx, base); err != nil {
 			return fmt.Errorf("list the pods of WorkloadSpread %s: %w", b.key, err)
 		}
 	}
-	if unseen && b.observes() {
-		book.Renew() // from now on, views serve that are at least as new as this list
-	}
 	book.Recount(view)
 	return nil
 }
 
-// observes reports whether the batch marks the spec as seen.
-func (b *batch) observes() bool {
+// observes reports whether the batch marks that generation of the spec as seen.
+func (b *batch) observes(generation int64) bool {
 	return slices.ContainsFunc(b.ops, func(op operation) bool {
-		_, ok := op.(*observation)
-		return ok
+		o, ok := op.(*observation)
+		return ok && o.generation == generation
 	})
 }
 
@@ -195,12 +200,11 @@ func (b *batch) live(ctx context.Context) (*appsv1alpha1.WorkloadSpread, bool, e
 }
 
 // unconfirmed reports whether some answer rests on the copy alone, without any write that would have
-// told whether it was current: one that sends a pod past a subset, or into one that may be closed by
-// now.
+// told whether it was current: one that sends a pod past a subset, or into one that may be closed, or
+// have a limit, by now.
 func (b *batch) unconfirmed() bool {
 	for _, op := range b.ops {
-		c, ok := op.(*claimOp)
-		if ok && (len(c.grant.Passed) > 0 || (c.grant.Terms.Adaptive() && c.grant.Token == "")) {
+		if c, ok := op.(*claimOp); ok && c.grant.Token == "" {
 			return true
 		}
 	}

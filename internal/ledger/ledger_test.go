@@ -37,12 +37,6 @@ type api struct {
 	writes, conflicts int
 	// loseAnswer says which writes are applied although the writer gets an error.
 	loseAnswer func(write int) bool
-	// unsafe collects breaches of the promise.
-	unsafe []string
-	// slow are granted creations that are still under way, by the number of their pod.
-	slow map[int]ledger.Grant
-	// dead are the tokens of creations that failed and of pods that are gone.
-	dead map[spread.Token]bool
 }
 
 var key = types.NamespacedName{Namespace: "ns", Name: "ws"}
@@ -58,7 +52,7 @@ func newAPI(replicas int32, limits ...string) *api {
 		}
 		ws.Spec.Subsets = append(ws.Spec.Subsets, s)
 	}
-	a := &api{revision: 1, ws: ws, pods: map[types.UID]*spread.Pod{}, replicas: replicas, changed: make(chan struct{}), slow: map[int]ledger.Grant{}, dead: map[spread.Token]bool{}}
+	a := &api{revision: 1, ws: ws, pods: map[types.UID]*spread.Pod{}, replicas: replicas, changed: make(chan struct{})}
 	a.demand = ledger.Demand{Replicas: replicas, Generation: 1, Settled: true}
 	ws.ResourceVersion = "1"
 	return a
@@ -160,7 +154,6 @@ func (a *api) remove(pick func(*spread.Pod) bool) int {
 	for uid, p := range a.pods {
 		if pick(p) {
 			delete(a.pods, uid)
-			a.dead[p.Token] = true // its claim may never have been dropped
 			n++
 		}
 	}

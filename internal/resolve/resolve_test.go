@@ -93,6 +93,27 @@ func TestDemandIsSettledWhenItsControllerHasActed(t *testing.T) {
 	}
 }
 
+// TestAnOwnerThatCreatesAPodWantsOne: a cache that says otherwise is behind, and 0 would stand for
+// "unknown".
+func TestAnOwnerThatCreatesAPodWantsOne(t *testing.T) {
+	rs := func(n int32) *appsv1.ReplicaSet {
+		return &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web-1", UID: "rs"}, Spec: appsv1.ReplicaSetSpec{Replicas: &n}}
+	}
+	match := &Match{Kind: workload.Kind{Demand: true}, Owner: ledger.Owner{Kind: workload.ReplicaSet, Namespace: "ns", Name: "web-1", UID: "rs"}}
+	for name, tc := range map[string]struct {
+		objects []client.Object
+		want    int32
+	}{
+		"three":                  {[]client.Object{rs(3)}, 3},
+		"none, before it scaled": {[]client.Object{rs(0)}, 1},
+		"not in the cache yet":   {nil, 1},
+	} {
+		if got := resolver(t, tc.objects...).cachedDemand(t.Context(), match); got != tc.want {
+			t.Errorf("%s: got %d, want %d", name, got, tc.want)
+		}
+	}
+}
+
 func FuzzIntAt(f *testing.F) {
 	f.Add("spec.replicas")
 	f.Add("a.0.b")

@@ -159,7 +159,7 @@ func (w *World) adopt(ctx context.Context, p *process, ws *appsv1alpha1.Workload
 	if len(all) == 0 {
 		return ctx.Err()
 	}
-	w.moved = true
+	w.moved, w.adopted = true, true
 	claims := make([]ledger.Adopted, len(all))
 	for i, a := range all {
 		claims[i] = ledger.Adopted{Version: a.after.Version, Subset: a.after.Subset, Token: a.after.Token}

@@ -11,7 +11,8 @@ import (
 const patience = 20_000
 
 // comeToRest ends the disturbances and checks the promise of liveness. Then the whole workload goes
-// away and comes back: whatever has happened before, no place may be lost for good.
+// away and comes back: whatever has happened before, no place may be lost for good. At last it shrinks:
+// the deletion costs have to leave the right pods.
 func (w *World) comeToRest() {
 	if w.violation != "" {
 		return
@@ -29,11 +30,31 @@ func (w *World) comeToRest() {
 	if w.violation != "" || !w.settle() {
 		return
 	}
+	w.adopted = false
 	w.resize(max(n, 4))
-	if w.settle() {
+	if !w.settle() {
+		return
+	}
+	w.checkSplit(0)
+	w.resize(w.rng.Int32N(w.replicas))
+	if w.settle() && !w.adopted && w.nested(max(n, 4)) {
 		w.checkSplit(0)
 	}
 	w.moved = !exact
+}
+
+// nested reports whether the split of every number of pods is part of that of one more: only then can
+// an order of deletion be exact at every size.
+func (w *World) nested(most int32) bool {
+	for n := range most {
+		more := w.specified(n + 1)
+		for i, have := range w.specified(n) {
+			if have > more[i] {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // settle goes on until nothing is left to do, and checks what then holds.

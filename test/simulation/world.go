@@ -42,9 +42,10 @@ type World struct {
 
 	quiet        bool // disturbances have ended
 	disturbances int
-	refusing     int // creations that a quota is going to refuse
-	moved        bool
-	hindered     int // dead claims that could not be recognised in time
+	refusing     int  // creations that a quota is going to refuse
+	moved        bool // something excuses a split other than the specified one
+	adopted      bool // pods were adopted, each into the subset of its node
+	hindered     int  // dead claims that could not be recognised in time
 
 	violation string
 	tracing   bool
