@@ -52,6 +52,9 @@ type Demand struct {
 	Replicas int32
 	// Generation of the owner that says so.
 	Generation int64
+	// Written is the owner's resource version when its last change was its controller's, of the status;
+	// 0 when that is not certain, or the controller does not create in batches (spread.SlowStart).
+	Written uint64
 	// Settled: the owner's controller has acted on this generation (status.observedGeneration), so
 	// no creation for an earlier number is under way.
 	Settled bool

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/state"
 )
 
 // arrival is a creation that waits in admission.
@@ -213,6 +214,9 @@ func (l *Ledger) collect(op *claimOp, r Request, a *account) (*spread.Evidence, 
 	}
 	if before.Settled && before == after {
 		ev.Suspects = suspects
+		if before.Written > 0 {
+			ev.UnderWay = spread.SlowStart(youngerThan(before.Written, ev.View))
+		}
 	}
 	return ev, nil
 }
@@ -232,6 +236,17 @@ func (a *account) waiting(r Request, suspects map[spread.Token]struct{}) int32 {
 			if op.claim.Claims(t) {
 				delete(suspects, t)
 			}
+		}
+	}
+	return n
+}
+
+// youngerThan counts the pods that may have been created after a revision: all that were changed since.
+func youngerThan(revision uint64, v spread.View) int32 {
+	var n int32
+	for _, p := range v.Pods {
+		if r, err := state.Revision(p.ResourceVersion); err != nil || r > revision {
+			n++
 		}
 	}
 	return n

@@ -292,3 +292,29 @@ type recorder struct{ events []string }
 func (r *recorder) Eventf(_, _ runtime.Object, _, reason, _, _ string, _ ...any) {
 	r.events = append(r.events, reason)
 }
+
+func TestAStatusWriteIsTheLastChangeOnlyWhenItIsCertain(t *testing.T) {
+	entry := func(subresource string, seconds int64) metav1.ManagedFieldsEntry {
+		at := metav1.Unix(seconds, 0)
+		return metav1.ManagedFieldsEntry{Subresource: subresource, Time: &at}
+	}
+	for name, tc := range map[string]struct {
+		fields []metav1.ManagedFieldsEntry
+		want   uint64
+	}{
+		"the status last":          {[]metav1.ManagedFieldsEntry{entry("", 5), entry("status", 6)}, 77},
+		"within one second":        {[]metav1.ManagedFieldsEntry{entry("", 6), entry("status", 6)}, 0},
+		"something else last":      {[]metav1.ManagedFieldsEntry{entry("", 7), entry("status", 6)}, 0},
+		"no status yet":            {[]metav1.ManagedFieldsEntry{entry("", 7)}, 0},
+		"changes without a time":   {[]metav1.ManagedFieldsEntry{{Subresource: "status"}}, 0},
+		"nothing is known of them": {nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rs := &metav1.PartialObjectMetadata{}
+			rs.ResourceVersion, rs.ManagedFields = "77", tc.fields
+			if got := statusWritten(rs); got != tc.want {
+				t.Errorf("got %d, want %d", got, tc.want)
+			}
+		})
+	}
+}

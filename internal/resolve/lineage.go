@@ -27,23 +27,23 @@ var RevisionAnnotations = [...]string{"deployment.kubernetes.io/revision", "roll
 // percentages, whether the workload has all the pods it wants. The view holds the pods of the
 // WorkloadSpread.
 func (r *Resolver) Lineage(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, v spread.View, percent bool) (spread.Lineage, error) {
-	latest, err := r.latest(ctx, ws, v)
+	newest, err := r.latest(ctx, ws, v)
 	if err != nil || !percent {
-		return spread.Lineage{Latest: latest}, err
+		return spread.Lineage{Latest: newest}, err
 	}
 	replicas, known, err := r.cachedReplicas(ctx, ws)
 	if err != nil || !known {
-		return spread.Lineage{Latest: latest}, err
+		return spread.Lineage{Latest: newest}, err
 	}
 	var active int32
 	settled := true
 	for _, p := range v.Pods {
 		if p.Active {
 			active++
-			settled = settled && (latest == "" || p.Version == latest)
+			settled = settled && (newest == "" || p.Version == newest)
 		}
 	}
-	return spread.Lineage{Latest: latest, Settled: settled && active == replicas}, nil
+	return spread.Lineage{Latest: newest, Settled: settled && active == replicas}, nil
 }
 
 // latest returns the version of the newest ReplicaSet that belongs to the target, or that pods of the

@@ -3,6 +3,7 @@ package resolve
 import (
 	"context"
 	"fmt"
+	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/state"
 	"github.com/spillway-project/spillway/internal/workload"
 )
 
@@ -169,6 +171,7 @@ func (r *Resolver) Demand(ctx context.Context, owner ledger.Owner) (ledger.Deman
 	switch o := o.(type) {
 	case *appsv1.ReplicaSet:
 		d.Settled = o.Status.ObservedGeneration == o.Generation
+		d.Written = statusWritten(o)
 	case *batchv1.Job:
 		d.Settled = o.Generation <= 1
 		if !d.Settled {
@@ -176,6 +179,37 @@ func (r *Resolver) Demand(ctx context.Context, owner ledger.Owner) (ledger.Deman
 		}
 	}
 	return d, nil
+}
+
+// statusWritten returns the object's resource version when its last change was one of the status. Times of
+// changes are kept to the second: two kinds of change within one prove nothing.
+func statusWritten(o client.Object) uint64 {
+	var status, other time.Time
+	for _, m := range o.GetManagedFields() {
+		switch {
+		case m.Time == nil:
+			return 0
+		case m.Subresource == "status":
+			status = latest(status, m.Time.Time)
+		default:
+			other = latest(other, m.Time.Time)
+		}
+	}
+	if !status.After(other) {
+		return 0
+	}
+	revision, err := state.Revision(o.GetResourceVersion())
+	if err != nil {
+		return 0
+	}
+	return revision
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // demandOf returns the number of pods that an owner wants at most at one time, 0 for unknown.

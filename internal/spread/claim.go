@@ -127,11 +127,10 @@ func (b *Book) waits(c *Claim, outcome Outcome, w weight) bool {
 		return true
 	case w == void || !b.claimedAny(c.Version):
 		return false // no claim that could be dead: the owner does want more than it says
-	case outcome == NoRoom:
-		return true // a place is free for certain, only not yet where
+	case outcome == NoRoom, w == ambiguous:
+		return true // a place is free for certain, only not yet where: none beyond it is given away
 	default:
-		// Proven deaths in several subsets: as many pods go on as the others can still bring. Nothing
-		// proven: creations under way hide the dead ones, and will soon not.
+		// Nothing proven: creations under way hide the dead ones, and will soon not.
 		return w == inconclusive && !c.Last
 	}
 }
