@@ -44,7 +44,8 @@ func cacheOptions(namespace, allowList string) cache.Options {
 			&appsv1.ReplicaSet{}: {Transform: func(o any) (any, error) {
 				if rs, ok := o.(*appsv1.ReplicaSet); ok {
 					rs.ManagedFields, rs.Annotations = nil, revisionsOf(rs.Annotations)
-					rs.Spec.Template, rs.Status = corev1.PodTemplateSpec{}, appsv1.ReplicaSetStatus{}
+					rs.Spec.Template = corev1.PodTemplateSpec{}
+					rs.Status = appsv1.ReplicaSetStatus{ObservedGeneration: rs.Status.ObservedGeneration}
 				}
 				return o, nil
 			}},
@@ -127,6 +128,35 @@ func (m *manager) forgetDeleted(book *ledger.Ledger) error {
 	}})
 	if err != nil {
 		return fmt.Errorf("watch WorkloadSpreads: %w", err)
+	}
+	return nil
+}
+
+// followWishes keeps what ReplicaSets want, by generation.
+func (m *manager) followWishes(wishes *resolve.Wishes) error {
+	informer, err := m.GetCache().GetInformer(context.Background(), &appsv1.ReplicaSet{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		return fmt.Errorf("watch ReplicaSets: %w", err)
+	}
+	note := func(o any) {
+		if rs, ok := o.(*appsv1.ReplicaSet); ok {
+			wishes.Note(rs)
+		}
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    note,
+		UpdateFunc: func(_, o any) { note(o) },
+		DeleteFunc: func(o any) {
+			if gone, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+				o = gone.Obj
+			}
+			if rs, ok := o.(*appsv1.ReplicaSet); ok {
+				wishes.Forget(rs.UID)
+			}
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("watch ReplicaSets: %w", err)
 	}
 	return nil
 }

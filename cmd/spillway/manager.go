@@ -149,7 +149,10 @@ func (m *manager) connect() error {
 	}
 	resolver := &resolve.Resolver{
 		Cache: m.GetClient(), Live: m.GetAPIReader(), Mapper: m.GetRESTMapper(), Scales: m.GetClient(),
-		Kinds: allowed.Kinds, Links: resolve.NewLinks(clock.RealClock{}),
+		Kinds: allowed.Kinds, Links: resolve.NewLinks(clock.RealClock{}), Wishes: &resolve.Wishes{},
+	}
+	if err := m.followWishes(resolver.Wishes); err != nil {
+		return err
 	}
 	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem}
 	book := ledger.New(ledger.Options{

@@ -55,8 +55,9 @@ type Demand struct {
 	// Written is the owner's resource version when its last change was its controller's, of the status;
 	// 0 when that is not certain, or the controller does not create in batches (spread.SlowStart).
 	Written uint64
-	// Settled: the owner's controller has acted on this generation (status.observedGeneration), so
-	// no creation for an earlier number is under way.
+	// Settled: the owner's controller cannot be creating for a larger number. It has acted on this
+	// generation (status.observedGeneration), or Replicas is the most that any generation wanted which it
+	// may be acting on.
 	Settled bool
 }
 

@@ -29,6 +29,8 @@ type Resolver struct {
 	Kinds func() *workload.Kinds
 	// Links remembers owners of kinds that no informer watches.
 	Links *Links
+	// Wishes remembers what ReplicaSets wanted; nil knows nothing.
+	Wishes *Wishes
 }
 
 // Known returns the kinds that are known now.

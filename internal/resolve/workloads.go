@@ -170,7 +170,7 @@ func (r *Resolver) Demand(ctx context.Context, owner ledger.Owner) (ledger.Deman
 	d := ledger.Demand{Replicas: demandOf(o), Generation: o.GetGeneration()}
 	switch o := o.(type) {
 	case *appsv1.ReplicaSet:
-		d.Settled = o.Status.ObservedGeneration == o.Generation
+		d.Replicas, d.Settled = r.Wishes.Most(o)
 		d.Written = statusWritten(o)
 	case *batchv1.Job:
 		d.Settled = o.Generation <= 1
