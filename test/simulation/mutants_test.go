@@ -111,4 +111,9 @@ var mutants = []mutant{
 		"case rest <= 0:",
 		"case false:",
 	},
+	{
+		"a controller is taken to create one pod at a time", "internal/ledger/prove.go",
+		"spread.SlowStart(youngerThan(before.Written, ev.View))",
+		"max(1, min(0, youngerThan(before.Written, ev.View)))",
+	},
 }

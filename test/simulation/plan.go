@@ -14,6 +14,7 @@ type plan struct {
 	processes    int
 	disturbances int
 	late         bool // pods ran before the WorkloadSpread was created
+	slowStart    bool // the controllers create pods in batches that double, and are known to
 	homeless     bool // pods without an assignment run on nodes of no subset
 	on           [kinds]bool
 }
@@ -60,6 +61,7 @@ func drawPlan(r *rand.Rand) plan {
 	}
 	p.late = r.IntN(8) == 0
 	p.homeless = r.IntN(2) == 0
+	p.slowStart = r.IntN(2) == 0
 	return p
 }
 

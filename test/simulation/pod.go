@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	"k8s.io/apimachinery/pkg/types"
@@ -55,6 +56,9 @@ func (e podEvent) applyTo(pods []*spread.Pod, fresh bool) []*spread.Pod {
 // log tells the watches about a pod.
 func (w *World) log(p *pod) {
 	w.revision++
+	after := *p.Pod
+	after.ResourceVersion = strconv.FormatUint(w.revision, 10)
+	p.Pod = &after
 	e := podEvent{revision: w.revision, uid: p.UID, owner: p.Owner, pod: p.Pod, recorded: p.Subset != ""}
 	if p.removed {
 		e.pod = nil

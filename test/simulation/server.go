@@ -163,6 +163,9 @@ func (s *server) Demand(ctx context.Context, owner ledger.Owner) (ledger.Demand,
 	for _, set := range s.w.sets {
 		if set.uid == owner.UID {
 			d = ledger.Demand{Replicas: set.replicas, Generation: set.generation, Settled: set.observed == set.generation}
+			if s.w.slowStart {
+				d.Written = set.written
+			}
 		}
 	}
 	return d, s.call(ctx)

@@ -17,7 +17,8 @@ type replicaSet struct {
 	uid        types.UID
 	replicas   int32
 	generation int64
-	observed   int64 // status.observedGeneration
+	observed   int64  // status.observedGeneration
+	written    uint64 // its revision, if its controller was the last to write it
 
 	// The controller's cache and what it waits for.
 	seenReplicas   int32
@@ -57,6 +58,7 @@ func (s *replicaSet) scale(w *World, n int32) {
 	}
 	s.replicas = n
 	s.generation++
+	s.written = 0
 	w.revision++
 	w.demands = append(w.demands, demandEvent{s, n})
 	w.tell("ReplicaSet %s wants %d", s.version, n)
@@ -138,8 +140,12 @@ func (w *World) sync(s *replicaSet) {
 			w.deleteOne(s)
 		}
 		w.pause()
-		if s.observed < generation {
-			s.observed = generation
+		if s.observed < generation || missing > 0 {
+			s.observed = max(s.observed, generation)
+			w.revision++
+			if s.observed == s.generation {
+				s.written = w.revision
+			}
 		}
 	})
 }
@@ -165,7 +171,7 @@ func (w *World) refresh(s *replicaSet) {
 // controller comes again later.
 func (w *World) createAll(s *replicaSet, n int) {
 	size := 1
-	if w.chance(3) {
+	if !w.slowStart && w.chance(3) {
 		size = n
 	}
 	for n > 0 {
