@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -54,7 +55,8 @@ func PatchMetadata(set string, patches []appsv1alpha1.SidecarSetPatchPodMetadata
 	return out, skipped
 }
 
-// MergePatch applies a JSON merge patch (RFC 7386) to a document. The result's keys are sorted.
+// MergePatch applies a JSON merge patch (RFC 7386) to a document. The result's keys are sorted; a
+// document that the patch does not change stays as it is written.
 func MergePatch(document, patch string) (string, error) {
 	d, err := decodeAny(document)
 	if err != nil {
@@ -64,9 +66,19 @@ func MergePatch(document, patch string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the patch is no JSON: %w", err)
 	}
+	if document == patch { // applied already, as it was: it may hold nulls
+		return document, nil
+	}
+	before, err := json.Marshal(d)
+	if err != nil {
+		return "", fmt.Errorf("encode the value: %w", err)
+	}
 	out, err := json.Marshal(merge(d, p))
 	if err != nil {
 		return "", fmt.Errorf("encode the merged value: %w", err)
+	}
+	if bytes.Equal(before, out) {
+		return document, nil
 	}
 	return string(out), nil
 }
