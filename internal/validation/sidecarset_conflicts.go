@@ -23,13 +23,18 @@ import (
 // meet in a pod.
 func SidecarSetConflicts(s *sidecar.SidecarSet, others []*sidecar.SidecarSet) field.ErrorList {
 	var errs field.ErrorList
+	ours := podNames(&s.Spec)
 	for _, other := range others {
-		if other.Name == s.Name || isCanaryOf(s, other) || isCanaryOf(other, s) || !sidecar.Overlap(&s.Spec, &other.Spec) {
+		if other.Name == s.Name || isCanaryOf(s, other) || isCanaryOf(other, s) {
 			continue
 		}
-		errs = append(errs, containerConflicts(s, other)...)
-		errs = append(errs, volumeConflicts(s, other)...)
-		errs = append(errs, metadataConflicts(s, other)...)
+		found := containerConflicts(other, ours)
+		found = append(found, volumeConflicts(s, other)...)
+		found = append(found, metadataConflicts(s, other)...)
+		// Few sets have anything in common, so whether their pods may have is asked last.
+		if len(found) > 0 && sidecar.Overlap(&s.Spec, &other.Spec) {
+			errs = append(errs, found...)
+		}
 	}
 	return errs
 }
@@ -56,10 +61,9 @@ func podNames(spec *sidecar.Spec) map[string]*field.Path {
 	return out
 }
 
-func containerConflicts(s, other *sidecar.SidecarSet) field.ErrorList {
+func containerConflicts(other *sidecar.SidecarSet, ours map[string]*field.Path) field.ErrorList {
 	var errs field.ErrorList
 	theirs := podNames(&other.Spec)
-	ours := podNames(&s.Spec)
 	for _, name := range sortedNames(ours) {
 		if _, ok := theirs[name]; ok {
 			errs = append(errs, field.Invalid(ours[name], name, fmt.Sprintf(
