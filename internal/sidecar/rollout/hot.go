@@ -111,7 +111,7 @@ func reset(set *sidecar.Set, pod *corev1.Pod, now time.Time) (Change, bool) {
 			}
 		}
 	})
-	if !ripe || len(formers) == 0 || !isReady(pod) && !readyBut(pod, formers) {
+	if !ripe || len(formers) == 0 || !IsReady(pod) && !readyBut(pod, formers) {
 		return Change{}, false
 	}
 	e := newEdit(set, pod, now)

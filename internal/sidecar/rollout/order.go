@@ -38,7 +38,7 @@ func byService(a, b *corev1.Pod) int {
 	return cmp.Or(
 		first(a.Spec.NodeName == "", b.Spec.NodeName == ""),
 		cmp.Compare(rank(a.Status.Phase), rank(b.Status.Phase)),
-		first(!isReady(a), !isReady(b)),
+		first(!IsReady(a), !IsReady(b)),
 		cmp.Compare(readySince(b), readySince(a)),
 		cmp.Compare(restarts(b), restarts(a)),
 		b.CreationTimestamp.Compare(a.CreationTimestamp.Time),

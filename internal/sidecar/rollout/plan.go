@@ -107,7 +107,7 @@ func (r *round) upgrades() {
 			used++
 		}
 		reason := r.standing(v)
-		if stopped != "" && reason != v1alpha1.ReasonUpdated && reason != v1alpha1.ReasonNotUpgradable {
+		if reason != v1alpha1.ReasonUpdated && (stopped == v1alpha1.ReasonNotUpdate || stopped != "" && reason != v1alpha1.ReasonNotUpgradable) {
 			reason = stopped
 		}
 		r.plan.Verdicts[i] = reason

@@ -47,7 +47,7 @@ type view struct {
 func (v *view) ready() bool { return v.available && v.consistent && v.idle }
 
 func look(set *sidecar.Set, revision string, pod *corev1.Pod, now time.Time) view {
-	v := view{pod: pod, consistent: true, idle: true, available: isReady(pod)}
+	v := view{pod: pod, consistent: true, idle: true, available: IsReady(pod)}
 	record, _ := recordOf(pod, v1alpha1.AnnotationSidecarHash, set.Name())
 	bare, _ := recordOf(pod, v1alpha1.AnnotationSidecarHashWithoutImage, set.Name())
 	v.updated = record.Hash == set.Hash
@@ -85,7 +85,8 @@ func recordOf(pod *corev1.Pod, key, set string) (sidecar.InjectionRecord, bool) 
 	return r, ok
 }
 
-func isReady(pod *corev1.Pod) bool {
+// IsReady reports whether a pod runs and serves.
+func IsReady(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning && readyCondition(pod) != nil
 }
 

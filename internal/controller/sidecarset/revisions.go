@@ -1,0 +1,102 @@
+package sidecarset
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/sidecar"
+)
+
+// register records the current spec and trims the history. It returns the name of the revision and how
+// many names were taken.
+func (r *Reconciler) register(ctx context.Context, set *sidecar.Set, pods []*corev1.Pod) (string, int32, error) {
+	existing, err := r.revisions(ctx, r.Client, set)
+	if err != nil {
+		return "", 0, err
+	}
+	var collisions int32
+	if n := set.Object.Status.CollisionCount; n != nil {
+		collisions = *n
+	}
+	done, err := sidecar.Register(set, existing, r.Namespace, collisions)
+	if err != nil {
+		return "", 0, err
+	}
+	switch {
+	case done.Create != nil:
+		return r.record(ctx, set, collisions)
+	case done.Change != nil:
+		if err := r.Client.Update(ctx, done.Change); err != nil && !apierrors.IsNotFound(err) {
+			return "", 0, fmt.Errorf("renew ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
+		}
+	}
+	return done.Name, collisions, r.trim(ctx, set, existing, pods)
+}
+
+func (r *Reconciler) revisions(ctx context.Context, from client.Reader, set *sidecar.Set) ([]*appsv1.ControllerRevision, error) {
+	var list appsv1.ControllerRevisionList
+	err := from.List(ctx, &list, client.InNamespace(r.Namespace), client.MatchingLabels{v1alpha1.LabelSidecarSetName: set.Name()})
+	if err != nil {
+		return nil, fmt.Errorf("list the ControllerRevisions of SidecarSet %s: %w", set.Name(), err)
+	}
+	return sidecar.Owned(set, list.Items), nil
+}
+
+// record creates a revision. The cache may not know yet what was created a moment ago, so the decision is
+// made again on a live read. A name that other data has is passed over.
+func (r *Reconciler) record(ctx context.Context, set *sidecar.Set, collisions int32) (string, int32, error) {
+	existing, err := r.revisions(ctx, r.Live, set)
+	if err != nil {
+		return "", 0, err
+	}
+	const mostCollisions = 100
+	for range mostCollisions {
+		done, err := sidecar.Register(set, existing, r.Namespace, collisions)
+		if err != nil || done.Create == nil {
+			return done.Name, collisions, err
+		}
+		err = r.Client.Create(ctx, done.Create)
+		switch {
+		case err == nil:
+			return done.Name, collisions, nil
+		case !apierrors.IsAlreadyExists(err):
+			return "", 0, fmt.Errorf("create ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
+		}
+		var taken appsv1.ControllerRevision
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(done.Create), &taken); err != nil {
+			return "", 0, fmt.Errorf("read ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
+		}
+		if bytes.Equal(taken.Data.Raw, done.Create.Data.Raw) {
+			return done.Name, collisions, nil // of a set of the same name that is gone
+		}
+		collisions++
+	}
+	return "", 0, fmt.Errorf("SidecarSet %s: %d names of ControllerRevisions are taken by other data", set.Name(), mostCollisions)
+}
+
+// trim deletes revisions beyond the limit.
+func (r *Reconciler) trim(ctx context.Context, set *sidecar.Set, existing []*appsv1.ControllerRevision, pods []*corev1.Pod) error {
+	limit := set.Object.Spec.HistoryLimit
+	if limit != nil && len(existing) <= int(*limit) {
+		return nil
+	}
+	recorded := make(map[string]bool)
+	for _, pod := range pods {
+		if records, err := sidecar.ParseRecords(pod.Annotations, v1alpha1.AnnotationSidecarHash); err == nil {
+			recorded[records[set.Name()].ControllerRevision] = true
+		}
+	}
+	for _, old := range sidecar.Excess(set, existing, recorded) {
+		if err := r.Client.Delete(ctx, old, client.Preconditions{UID: &old.UID}); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete ControllerRevision %s/%s: %w", old.Namespace, old.Name, err)
+		}
+	}
+	return nil
+}
