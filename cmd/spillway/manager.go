@@ -54,6 +54,8 @@ type manager struct {
 	cached  atomic.Bool // the caches have synced
 	ending  atomic.Bool // told to stop; still serving
 	gate    review.Gate
+
+	sidecars *sidecars
 }
 
 func newScheme() *runtime.Scheme {
@@ -70,6 +72,9 @@ func newManager(rest *rest.Config, c *config.ManagerConfiguration, bind string, 
 	}
 	m := &manager{Manager: mgr, config: c, log: log, changed: newDirty()}
 	m.pods = state.NewPods(m.changed.add)
+	if m.sidecars, err = newSidecars(m); err != nil {
+		return nil, err
+	}
 	client, err := kubernetes.NewForConfigAndClient(rest, mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("make the client for pods: %w", err)
@@ -145,20 +150,25 @@ func (m *manager) connect() error {
 		return err
 	}
 	recorder := m.GetEventRecorder("spillway")
+	defaulter, validator := m.sidecars.webhooks()
 	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
 		&pod.Mutator{
 			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
 			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
+			Injector: m.sidecars.injector(),
 		},
-		&webhookspread.Validator{Reader: m.GetClient()},
+		&webhookspread.Validator{Reader: m.GetClient()}, defaulter, validator,
 		m.synced, &m.gate, instruments, m.log.WithName("webhook"))
 
 	reconciler := &workloadspread.Reconciler{
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
 		Claims: &workloadspread.Claims{Clock: clock.RealClock{}, Expiry: m.config.Ledger.ClaimExpiry.Duration},
 	}
-	return reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), m.changed.out)
+	if err := reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), m.changed.out); err != nil {
+		return err
+	}
+	return m.sidecars.control(m)
 }
 
 // stem draws the random part of a token.

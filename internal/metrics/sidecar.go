@@ -39,7 +39,9 @@ func (m *Sidecar) Injected(set string, reason v1alpha1.Reason) {
 }
 
 // Wrote counts a write of a running pod.
-func (m *Sidecar) Wrote(set, kind, result string) { m.upgrades.WithLabelValues(set, kind, result).Inc() }
+func (m *Sidecar) Wrote(set, kind, result string) {
+	m.upgrades.WithLabelValues(set, kind, result).Inc()
+}
 
 // SidecarPods are the pods of a set by kind.
 type SidecarPods struct {

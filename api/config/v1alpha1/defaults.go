@@ -27,6 +27,8 @@ func (c *ManagerConfiguration) Default() {
 	duration(&c.Ledger.DemandWait, time.Second)
 	duration(&c.Ledger.CommitSpacing, 20*time.Millisecond)
 	set(&c.WorkloadSpread.Workers, 4)
+	set(&c.SidecarSet.Workers, 4)
+	duration(&c.SidecarSet.AuditInterval, 10*time.Second)
 	set(&c.Log.Level, "info")
 	set(&c.Log.Format, "json")
 	duration(&c.ShutdownDelay, 3*time.Second)

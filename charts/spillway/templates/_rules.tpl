@@ -4,6 +4,7 @@
 - apiGroups:
   - ""
   resources:
+  - namespaces
   - nodes
   verbs:
   - get
@@ -19,6 +20,18 @@
   - patch
   - watch
 - apiGroups:
+  - ""
+  resources:
+  - pods/eviction
+  verbs:
+  - create
+- apiGroups:
+  - ""
+  resources:
+  - pods/status
+  verbs:
+  - patch
+- apiGroups:
   - apps
   resources:
   - deployments
@@ -30,6 +43,7 @@
 - apiGroups:
   - apps.kruise.io
   resources:
+  - sidecarsets
   - workloadspreads
   verbs:
   - get
@@ -38,9 +52,17 @@
 - apiGroups:
   - apps.kruise.io
   resources:
+  - sidecarsets/finalizers
   - workloadspreads/status
   verbs:
   - update
+- apiGroups:
+  - apps.kruise.io
+  resources:
+  - sidecarsets/status
+  verbs:
+  - get
+  - patch
 - apiGroups:
   - authentication.k8s.io
   resources:
@@ -66,10 +88,33 @@
 - apiGroups:
   - ""
   resources:
+  - configmaps
+  verbs:
+  - get
+- apiGroups:
+  - ""
+  resources:
   - events
   verbs:
   - create
   - patch
+- apiGroups:
+  - ""
+  resources:
+  - podtemplates
+  verbs:
+  - create
+- apiGroups:
+  - apps
+  resources:
+  - controllerrevisions
+  verbs:
+  - create
+  - delete
+  - get
+  - list
+  - update
+  - watch
 - apiGroups:
   - coordination.k8s.io
   resources:

@@ -62,8 +62,12 @@ func request(name string) reconcile.Request {
 // sets: everything but the status, which is our own.
 func sets() handler.TypedFuncs[*sidecar.SidecarSet, reconcile.Request] {
 	return handler.TypedFuncs[*sidecar.SidecarSet, reconcile.Request]{
-		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*sidecar.SidecarSet], q queue) { q.Add(request(e.Object.Name)) },
-		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*sidecar.SidecarSet], q queue) { q.Add(request(e.Object.Name)) },
+		CreateFunc: func(_ context.Context, e event.TypedCreateEvent[*sidecar.SidecarSet], q queue) {
+			q.Add(request(e.Object.Name))
+		},
+		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*sidecar.SidecarSet], q queue) {
+			q.Add(request(e.Object.Name))
+		},
 		UpdateFunc: func(_ context.Context, e event.TypedUpdateEvent[*sidecar.SidecarSet], q queue) {
 			before, after := e.ObjectOld, e.ObjectNew
 			if before.Generation != after.Generation || before.UID != after.UID ||
