@@ -362,7 +362,7 @@ func (d *Differ) typeOf(t reflect.Type) *typeInfo {
 	}
 	marshaler := reflect.TypeFor[json.Marshaler]()
 	info := &typeInfo{leaf: t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler)}
-	if t.Kind() == reflect.Struct && !info.leaf {
+	if t.Kind() == reflect.Struct { // also of one that writes its own JSON: it may be the root
 		for i := range t.NumField() {
 			field := t.Field(i)
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")

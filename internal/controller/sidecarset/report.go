@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
@@ -28,9 +30,9 @@ func (r *Reconciler) report(ctx context.Context, set *sidecar.Set, plan rollout.
 		status.CollisionCount = &collisions
 	}
 	if !equality.Semantic.DeepEqual(status, stored.Status) {
-		base := &sidecar.SidecarSet{TypeMeta: stored.TypeMeta, ObjectMeta: stored.ObjectMeta, Status: stored.Status}
-		changed := &sidecar.SidecarSet{TypeMeta: stored.TypeMeta, ObjectMeta: *stored.ObjectMeta.DeepCopy(), Status: status}
-		err := r.Client.Status().Patch(ctx, changed, client.MergeFrom(base))
+		// The whole status: its figures are required, and zero where they were never written.
+		patch := client.RawPatch(types.MergePatchType, mustJSON(map[string]any{"metadata": map[string]any{"uid": stored.UID}, "status": status}))
+		err := r.Client.Status().Patch(ctx, &sidecar.SidecarSet{ObjectMeta: metav1.ObjectMeta{Name: set.Name()}}, patch)
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("write the status of SidecarSet %s: %w", set.Name(), err)
 		}
