@@ -36,7 +36,6 @@ const (
 	virtLabel = "node-role.kubernetes.io/local-virtual-kubelet"
 )
 
-
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if testing.Short() {

@@ -237,4 +237,3 @@ func TestWhatIsNoSidecarSet(t *testing.T) {
 		}
 	}
 }
-

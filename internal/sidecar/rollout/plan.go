@@ -168,18 +168,24 @@ func (r *round) hold(waiting []candidate, busy int) []candidate {
 	return waiting[:take]
 }
 
-// walk upgrades pods in order, as long as maxUnavailable allows. A pod that is unavailable already
-// costs nothing, but counts from then on.
+// walk upgrades pods in order, as long as maxUnavailable allows. Pods that are unavailable already cost
+// nothing, and are not kept waiting by those that do; they count, because they are on their way too.
 func (r *round) walk(waiting []candidate, used int) {
 	most := scaled(r.Set.Object.Spec.UpdateStrategy.MaxUnavailable, len(r.Pods), 1)
-	for n, c := range waiting {
-		if c.available && used >= most {
-			for _, rest := range waiting[n:] {
-				r.plan.Verdicts[rest.index] = v1alpha1.ReasonMaxUnavailable
-			}
-			return
+	for _, c := range waiting {
+		if !c.available {
+			used++
 		}
-		used++
+	}
+	full := false // the order is kept among pods that are available
+	for _, c := range waiting {
+		if c.available {
+			if full = full || used >= most; full {
+				r.plan.Verdicts[c.index] = v1alpha1.ReasonMaxUnavailable
+				continue
+			}
+			used++
+		}
 		r.plan.Changes = append(r.plan.Changes, upgrade(r.Set, r.Revision, c.pod, r.Now))
 	}
 }
