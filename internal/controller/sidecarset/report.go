@@ -30,8 +30,15 @@ func (r *Reconciler) report(ctx context.Context, set *sidecar.Set, plan rollout.
 		status.CollisionCount = &collisions
 	}
 	if !equality.Semantic.DeepEqual(status, stored.Status) {
-		// The whole status: its figures are required, and zero where they were never written.
-		patch := client.RawPatch(types.MergePatchType, mustJSON(map[string]any{"metadata": map[string]any{"uid": stored.UID}, "status": status}))
+		// Every figure is written: the API requires most of them, and the encoded type leaves out zero.
+		fields := map[string]any{
+			"observedGeneration": status.ObservedGeneration, "latestRevision": revision,
+			"matchedPods": c.Matched, "updatedPods": c.Updated, "readyPods": c.Ready, "updatedReadyPods": c.UpdatedReady,
+		}
+		if status.CollisionCount != nil {
+			fields["collisionCount"] = *status.CollisionCount
+		}
+		patch := client.RawPatch(types.MergePatchType, mustJSON(map[string]any{"metadata": map[string]any{"uid": stored.UID}, "status": fields}))
 		err := r.Client.Status().Patch(ctx, &sidecar.SidecarSet{ObjectMeta: metav1.ObjectMeta{Name: set.Name()}}, patch)
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("write the status of SidecarSet %s: %w", set.Name(), err)

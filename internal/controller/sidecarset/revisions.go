@@ -29,10 +29,15 @@ func (r *Reconciler) register(ctx context.Context, set *sidecar.Set, pods []*cor
 	if err != nil {
 		return "", 0, err
 	}
-	switch {
-	case done.Create != nil:
-		return r.record(ctx, set, collisions)
-	case done.Change != nil:
+	if done.Create != nil {
+		if done, collisions, err = r.record(ctx, set, collisions); err != nil {
+			return "", 0, err
+		}
+		if done.Create != nil {
+			existing = append(existing, done.Create)
+		}
+	}
+	if done.Change != nil {
 		if err := r.Client.Update(ctx, done.Change); err != nil && !apierrors.IsNotFound(err) {
 			return "", 0, fmt.Errorf("renew ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
 		}
@@ -51,34 +56,35 @@ func (r *Reconciler) revisions(ctx context.Context, from client.Reader, set *sid
 
 // record creates a revision. The cache may not know yet what was created a moment ago, so the decision is
 // made again on a live read. A name that other data has is passed over.
-func (r *Reconciler) record(ctx context.Context, set *sidecar.Set, collisions int32) (string, int32, error) {
+func (r *Reconciler) record(ctx context.Context, set *sidecar.Set, collisions int32) (sidecar.Registration, int32, error) {
+	none := sidecar.Registration{}
 	existing, err := r.revisions(ctx, r.Live, set)
 	if err != nil {
-		return "", 0, err
+		return none, 0, err
 	}
 	const mostCollisions = 100
 	for range mostCollisions {
 		done, err := sidecar.Register(set, existing, r.Namespace, collisions)
 		if err != nil || done.Create == nil {
-			return done.Name, collisions, err
+			return done, collisions, err
 		}
 		err = r.Client.Create(ctx, done.Create)
 		switch {
 		case err == nil:
-			return done.Name, collisions, nil
+			return done, collisions, nil
 		case !apierrors.IsAlreadyExists(err):
-			return "", 0, fmt.Errorf("create ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
+			return none, 0, fmt.Errorf("create ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
 		}
 		var taken appsv1.ControllerRevision
 		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(done.Create), &taken); err != nil {
-			return "", 0, fmt.Errorf("read ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
+			return none, 0, fmt.Errorf("read ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
 		}
 		if bytes.Equal(taken.Data.Raw, done.Create.Data.Raw) {
-			return done.Name, collisions, nil // of a set of the same name that is gone
+			return sidecar.Registration{Name: taken.Name}, collisions, nil // of a set of the same name that is gone
 		}
 		collisions++
 	}
-	return "", 0, fmt.Errorf("SidecarSet %s: %d names of ControllerRevisions are taken by other data", set.Name(), mostCollisions)
+	return none, 0, fmt.Errorf("SidecarSet %s: %d names of ControllerRevisions are taken by other data", set.Name(), mostCollisions)
 }
 
 // trim deletes revisions beyond the limit.
