@@ -10,7 +10,24 @@ import (
 // all requirements together can be met, so two sets are never told apart by chance: labels are
 // independent of each other, and for one label the requirements are sets of values.
 func Overlap(a, b *Spec) bool {
+	// Most sets differ in a plain label or in their namespace: that is seen at once.
+	if a.Namespace != "" && b.Namespace != "" && a.Namespace != b.Namespace || differ(a.Selector, b.Selector) || differ(a.NamespaceSelector, b.NamespaceSelector) {
+		return false
+	}
 	return satisfiable(a.Selector, b.Selector) && satisfiable(scope(a), scope(b))
+}
+
+// differ reports whether two selectors want different values of one label.
+func differ(a, b *metav1.LabelSelector) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	for key, value := range a.MatchLabels {
+		if other, ok := b.MatchLabels[key]; ok && other != value {
+			return true
+		}
+	}
+	return false
 }
 
 // scope is the namespace of a spec as requirements on the labels of a namespace.

@@ -28,13 +28,13 @@ func SidecarSetConflicts(s *sidecar.SidecarSet, others []*sidecar.SidecarSet) fi
 		if other.Name == s.Name || isCanaryOf(s, other) || isCanaryOf(other, s) {
 			continue
 		}
-		found := containerConflicts(other, ours)
-		found = append(found, volumeConflicts(s, other)...)
-		found = append(found, metadataConflicts(s, other)...)
-		// Few sets have anything in common, so whether their pods may have is asked last.
-		if len(found) > 0 && sidecar.Overlap(&s.Spec, &other.Spec) {
-			errs = append(errs, found...)
+		// Few sets have pods in common, so that is asked first.
+		if !sidecar.Overlap(&s.Spec, &other.Spec) {
+			continue
 		}
+		errs = append(errs, containerConflicts(other, ours)...)
+		errs = append(errs, volumeConflicts(s, other)...)
+		errs = append(errs, metadataConflicts(s, other)...)
 	}
 	return errs
 }

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -22,7 +23,7 @@ func TestAThousandPods(t *testing.T) {
 	f := newFixture(t)
 	f.set("agent", agent+"\nupdateStrategy: {maxUnavailable: 10%}")
 	f.known("agent")
-	f.create(deployment("web", 1000))
+	f.create(deployment("web", 1000, slowly))
 	f.running("web", 1000)
 	f.status("agent", 1000, 1000, 1000)
 	checked := f.watchUnavailable("web", "agent", "agent:2", 100)
@@ -68,6 +69,9 @@ func (f *fixture) generations(app string) map[string]int64 {
 // TestTenThousandSets: a manager that starts is ready soon, whatever is there.
 func TestTenThousandSets(t *testing.T) {
 	f := newFixture(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
+	defer cancel()
+	f.ctx = ctx
 	const sets = 10000
 	start := time.Now()
 	f.many(sets)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -30,7 +31,7 @@ func (r *Reconciler) register(ctx context.Context, set *sidecar.Set, pods []*cor
 		return "", 0, err
 	}
 	if done.Create != nil {
-		if done, collisions, err = r.record(ctx, set, collisions); err != nil {
+		if done, collisions, err = r.record(ctx, set, existing, collisions); err != nil {
 			return "", 0, err
 		}
 		if done.Create != nil {
@@ -54,13 +55,17 @@ func (r *Reconciler) revisions(ctx context.Context, from client.Reader, set *sid
 	return sidecar.Owned(set, list.Items), nil
 }
 
-// record creates a revision. The cache may not know yet what was created a moment ago, so the decision is
-// made again on a live read. A name that other data has is passed over.
-func (r *Reconciler) record(ctx context.Context, set *sidecar.Set, collisions int32) (sidecar.Registration, int32, error) {
+// record creates a revision. The cache may not know yet what was created a moment ago: when it lacks the
+// one that the status names, the decision is made again on a live read. A name that other data has is
+// passed over.
+func (r *Reconciler) record(ctx context.Context, set *sidecar.Set, existing []*appsv1.ControllerRevision, collisions int32) (sidecar.Registration, int32, error) {
 	none := sidecar.Registration{}
-	existing, err := r.revisions(ctx, r.Live, set)
-	if err != nil {
-		return none, 0, err
+	latest := set.Object.Status.LatestRevision
+	if latest != "" && !slices.ContainsFunc(existing, func(r *appsv1.ControllerRevision) bool { return r.Name == latest }) {
+		var err error
+		if existing, err = r.revisions(ctx, r.Live, set); err != nil {
+			return none, 0, err
+		}
 	}
 	const mostCollisions = 100
 	for range mostCollisions {
