@@ -63,7 +63,7 @@ func newSidecars(m *manager) (*sidecars, error) {
 		revisions:  &state.Revisions{Cache: c.GetClient(), Live: c.GetAPIReader(), Namespace: namespace},
 		metrics:    metrics.NewSidecar(ctrlmetrics.Registry),
 	}
-	if err := controller.IndexPods(context.Background(), c.GetFieldIndexer()); err != nil {
+	if err := controller.Index(context.Background(), c.GetFieldIndexer()); err != nil {
 		return nil, err
 	}
 	if err := out.follow(m); err != nil {

@@ -68,6 +68,9 @@ func restore(set *sidecar.Set, revision *appsv1.ControllerRevision) (*sidecar.Se
 	if err != nil {
 		return nil, fmt.Errorf("ControllerRevision %s/%s: %w", revision.Namespace, revision.Name, err)
 	}
+	if object.Annotations == nil {
+		object.Annotations = make(map[string]string)
+	}
 	for _, key := range []string{v1alpha1.AnnotationSidecarHash, v1alpha1.AnnotationSidecarHashWithoutImage} {
 		delete(object.Annotations, key)
 		if hash, ok := revision.Annotations[key]; ok {

@@ -18,7 +18,7 @@ import (
 // register records the current spec and trims the history. It returns the name of the revision and how
 // many names were taken.
 func (r *Reconciler) register(ctx context.Context, set *sidecar.Set, pods []*corev1.Pod) (string, int32, error) {
-	existing, err := r.revisions(ctx, r.Client, set)
+	existing, err := r.revisions(ctx, r.Client, set, client.MatchingFields{IndexRevision: set.Name()})
 	if err != nil {
 		return "", 0, err
 	}
@@ -46,9 +46,9 @@ func (r *Reconciler) register(ctx context.Context, set *sidecar.Set, pods []*cor
 	return done.Name, collisions, r.trim(ctx, set, existing, pods)
 }
 
-func (r *Reconciler) revisions(ctx context.Context, from client.Reader, set *sidecar.Set) ([]*appsv1.ControllerRevision, error) {
+func (r *Reconciler) revisions(ctx context.Context, from client.Reader, set *sidecar.Set, of client.ListOption) ([]*appsv1.ControllerRevision, error) {
 	var list appsv1.ControllerRevisionList
-	err := from.List(ctx, &list, client.InNamespace(r.Namespace), client.MatchingLabels{v1alpha1.LabelSidecarSetName: set.Name()})
+	err := from.List(ctx, &list, client.InNamespace(r.Namespace), of)
 	if err != nil {
 		return nil, fmt.Errorf("list the ControllerRevisions of SidecarSet %s: %w", set.Name(), err)
 	}
@@ -63,7 +63,7 @@ func (r *Reconciler) record(ctx context.Context, set *sidecar.Set, existing []*a
 	latest := set.Object.Status.LatestRevision
 	if latest != "" && !slices.ContainsFunc(existing, func(r *appsv1.ControllerRevision) bool { return r.Name == latest }) {
 		var err error
-		if existing, err = r.revisions(ctx, r.Live, set); err != nil {
+		if existing, err = r.revisions(ctx, r.Live, set, client.MatchingLabels{v1alpha1.LabelSidecarSetName: set.Name()}); err != nil {
 			return none, 0, err
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/sidecar"
 )
 
@@ -125,13 +126,27 @@ func revisions() handler.TypedFuncs[*appsv1.ControllerRevision, reconcile.Reques
 	}
 }
 
-// IndexPods lets pods be found by the sets that were injected. It is to be called before the cache starts.
-func IndexPods(ctx context.Context, objects client.FieldIndexer) error {
+// Index lets pods and revisions be found by their sets. It is to be called before the cache starts.
+func Index(ctx context.Context, objects client.FieldIndexer) error {
 	err := objects.IndexField(ctx, &corev1.Pod{}, IndexInjected, func(o client.Object) []string {
 		return sidecar.ParseList(o.GetAnnotations())
 	})
 	if err != nil {
 		return fmt.Errorf("index pods by SidecarSet: %w", err)
+	}
+	if err := objects.IndexField(ctx, &appsv1.ControllerRevision{}, IndexRevision, RevisionIndex); err != nil {
+		return fmt.Errorf("index ControllerRevisions by SidecarSet: %w", err)
+	}
+	return nil
+}
+
+// IndexRevision is the field by which ControllerRevisions are found: the name of their set.
+const IndexRevision = "spillway.sidecarset"
+
+// RevisionIndex returns the values of IndexRevision.
+func RevisionIndex(o client.Object) []string {
+	if name, ok := o.GetLabels()[v1alpha1.LabelSidecarSetName]; ok {
+		return []string{name}
 	}
 	return nil
 }

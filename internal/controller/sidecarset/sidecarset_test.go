@@ -58,6 +58,7 @@ func newBench(t testing.TB) *bench {
 	b := &bench{TB: t, clock: clocktesting.NewFakeClock(time.Unix(1_700_000_000, 0))}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&sidecar.SidecarSet{}, &corev1.Pod{}).
 		WithIndex(&corev1.Pod{}, IndexInjected, func(o client.Object) []string { return sidecar.ParseList(o.GetAnnotations()) }).
+		WithIndex(&appsv1.ControllerRevision{}, IndexRevision, RevisionIndex).
 		WithObjects(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "ns"}}).
 		WithInterceptorFuncs(interceptor.Funcs{
 			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
