@@ -130,8 +130,7 @@ func golden(t *testing.T, in, out string) {
 func result(t *testing.T, pod []byte, x *Index) string {
 	t.Helper()
 	first, err := admit(pod, x)
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*Refusal](err); ok {
 		return fmt.Sprintf("# refused: %s: %s\n", refusal.Reason, refusal.Message)
 	}
 	if err != nil {

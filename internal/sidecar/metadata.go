@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
@@ -20,9 +21,7 @@ func PatchMetadata(set string, patches []appsv1alpha1.SidecarSetPatchPodMetadata
 		}
 		if !copied {
 			fresh := make(map[string]string, len(out)+1)
-			for k, v := range out {
-				fresh[k] = v
-			}
+			maps.Copy(fresh, out)
 			out, copied = fresh, true
 		}
 		out[key] = value

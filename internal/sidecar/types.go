@@ -30,7 +30,7 @@ func AddToScheme(s *runtime.Scheme) error {
 
 // SidecarSet is the type of kruise-api with what came to it later, and with the fields of containers
 // that this build does not know: they reach the pod.
-type SidecarSet struct {
+type SidecarSet struct { //nolint:revive // the name of the kind
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
@@ -39,7 +39,7 @@ type SidecarSet struct {
 }
 
 // SidecarSetList is a list of SidecarSets.
-type SidecarSetList struct {
+type SidecarSetList struct { //nolint:revive // the name of the kind
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []SidecarSet `json:"items"`

@@ -43,13 +43,13 @@ func sidecars(spec *sidecar.Spec, path *field.Path) field.ErrorList {
 
 // names checks the names that the sidecar has in a pod, two of them if it is hot.
 func names(c *sidecar.Container, isInit bool, taken map[string]*field.Path, path *field.Path) field.ErrorList {
-	real := []string{c.Name}
+	inPod := []string{c.Name}
 	if c.IsHot() && (!isInit || c.IsNative()) {
 		first, second := sidecar.Hot(c.Name)
-		real = []string{first, second}
+		inPod = []string{first, second}
 	}
 	var errs field.ErrorList
-	for _, name := range real {
+	for _, name := range inPod {
 		if messages := utilvalidation.IsDNS1123Label(name); len(messages) > 0 {
 			errs = append(errs, field.Invalid(path.Child("name"), c.Name, fmt.Sprintf("the container's name in the pod, %q: %s", name, strings.Join(messages, "; "))))
 			continue

@@ -19,6 +19,8 @@ const (
 	agent = "log-agent"
 	// overflowLabel is what the sample's subset gives to pods on the virtual node.
 	overflowLabel = "vk"
+	// firstImage is the agent's in the sample, nextImage the one that it is upgraded to.
+	firstImage, nextImage = "busybox:1.37", "busybox:1.38"
 )
 
 // A crew is what the overflow pods run beside the workload.
@@ -46,8 +48,7 @@ func (d *demo) sidecars(ctx context.Context) error {
 	if err := d.show(ctx, 12); err != nil {
 		return err
 	}
-	const first, next = "busybox:1.37", "busybox:1.38"
-	before, err := d.crewIs(ctx, map[string]int{first: 6})
+	before, err := d.crewIs(ctx, map[string]int{firstImage: 6})
 	if err != nil {
 		return err
 	}
@@ -58,12 +59,12 @@ func (d *demo) sidecars(ctx context.Context) error {
 	}{
 		{
 			"kubectl patch sidecarset: another image, partition 50%, maxUnavailable 1",
-			fmt.Sprintf(`[{"op":"replace","path":"/spec/containers/0/image","value":%q},{"op":"replace","path":"/spec/updateStrategy/partition","value":"50%%"}]`, next),
-			map[string]int{first: 3, next: 3},
+			fmt.Sprintf(`[{"op":"replace","path":"/spec/containers/0/image","value":%q},{"op":"replace","path":"/spec/updateStrategy/partition","value":"50%%"}]`, nextImage),
+			map[string]int{firstImage: 3, nextImage: 3},
 		}, {
 			"kubectl patch sidecarset: partition 0",
 			`[{"op":"replace","path":"/spec/updateStrategy/partition","value":0}]`,
-			map[string]int{next: 6},
+			map[string]int{nextImage: 6},
 		},
 	} {
 		d.out.step(step.title)
@@ -180,8 +181,12 @@ func (c *crew) line() string {
 	}
 	slices.Sort(images)
 	var parts []string
-	for i, image := range images {
-		parts = append(parts, fmt.Sprintf("%s %s ×%d", strings.Repeat([]string{"○", "●", "◆"}[i%3], c.images[image]), image, c.images[image]))
+	for _, image := range images {
+		sign := "○"
+		if image != firstImage {
+			sign = "●"
+		}
+		parts = append(parts, fmt.Sprintf("%s %s ×%d", strings.Repeat(sign, c.images[image]), image, c.images[image]))
 	}
 	if c.without > 0 {
 		parts = append(parts, fmt.Sprintf("without ×%d", c.without))

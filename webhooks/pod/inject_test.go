@@ -181,12 +181,12 @@ func TestPinsOfPods(t *testing.T) {
 	pin := func(name string) string {
 		return strings.Replace(agentSet, "spec:", "spec:\n  injectionStrategy: {revision: {revisionName: "+name+"}}", 1)
 	}
-	told := b.withSidecars(nil, pin("agent-old"))
+	b.withSidecars(nil, pin("agent-old"))
 	stored, _, err := b.admit(b.json(barePod), nil)
 	if err != nil || containers(t, stored) != `agent agent:0 1, main app "kept"` || !strings.Contains(string(stored), `\"controllerRevision\":\"agent-old\"`) || !strings.Contains(string(stored), `\"hash\":\"old\"`) {
 		t.Errorf("got %s, %v", stored, err)
 	}
-	told = b.withSidecars(nil, pin("agent-gone"))
+	told := b.withSidecars(nil, pin("agent-gone"))
 	stored, _, err = b.admit(b.json(barePod), nil)
 	if err != nil || containers(t, stored) != `agent agent:1 2, main app "kept"` || told.missing != 1 {
 		t.Errorf("got %s, %v, told %+v", stored, err, told)

@@ -12,7 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -175,7 +174,7 @@ func (r *Reconciler) inNamespace(ctx context.Context, set *sidecar.Set, name str
 	if apierrors.IsNotFound(err) {
 		return false, nil // it goes, and its pods with it
 	}
-	return err == nil && set.InNamespace(name, labels.Set(of)), err
+	return err == nil && set.InNamespace(name, of), err
 }
 
 // waiting returns the pods that are not to be tried yet. Those whose last write may have been done are

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"testing"
@@ -73,9 +74,7 @@ func (w *world) add(t fataler, labels map[string]string) *corev1.Pod {
 		Namespace: "ns", Name: fmt.Sprintf("p%03d", w.made), UID: types.UID(fmt.Sprintf("u%03d", w.made)), Labels: map[string]string{"app": "web"},
 		CreationTimestamp: metav1.NewTime(w.now),
 	}}
-	for k, v := range labels {
-		pod.Labels[k] = v
-	}
+	maps.Copy(pod.Labels, labels)
 	pod.Spec.NodeName = "node"
 	pod.Spec.Containers = []corev1.Container{{Name: "main", Image: "app:1"}}
 	if _, err := sidecar.Inject(pod, []sidecar.Choice{{Set: w.set, Revision: w.revision}}, w.now); err != nil {
@@ -337,9 +336,7 @@ func TestTakenOverWithoutAWrite(t *testing.T) {
 		"retagged by OpenKruise":         {v1alpha1.AnnotationSidecarInPlace: `{"set":{"revision":"x","updateTimestamp":"2025-01-02T03:04:05Z","lastContainerStatuses":{"agent":{"imageID":"id@agent:1"}}}}`},
 	} {
 		taken := pod.DeepCopy()
-		for k, v := range annotations {
-			taken.Annotations[k] = v
-		}
+		maps.Copy(taken.Annotations, annotations)
 		plan := Make(Input{Set: w.set, Revision: w.revision, Pods: []*corev1.Pod{taken}, Now: w.now})
 		if len(plan.Changes) > 0 || plan.Counts != (Counts{Matched: 1, Updated: 1, Ready: 1, UpdatedReady: 1}) {
 			t.Errorf("%s: %+v", name, plan)

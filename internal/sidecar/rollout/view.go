@@ -48,8 +48,8 @@ func (v *view) ready() bool { return v.available && v.consistent && v.idle }
 
 func look(set *sidecar.Set, revision string, pod *corev1.Pod, now time.Time) view {
 	v := view{pod: pod, consistent: true, idle: true, available: IsReady(pod)}
-	record, _ := recordOf(pod, v1alpha1.AnnotationSidecarHash, set.Name())
-	bare, _ := recordOf(pod, v1alpha1.AnnotationSidecarHashWithoutImage, set.Name())
+	record := recordOf(pod, v1alpha1.AnnotationSidecarHash, set.Name())
+	bare := recordOf(pod, v1alpha1.AnnotationSidecarHashWithoutImage, set.Name())
 	v.updated = record.Hash == set.Hash
 	v.drifted = v.updated && record.ControllerRevision != "" && record.ControllerRevision != revision
 	v.upgradable = bare.Hash == set.WithoutImage
@@ -76,13 +76,14 @@ func look(set *sidecar.Set, revision string, pod *corev1.Pod, now time.Time) vie
 	return v
 }
 
-func recordOf(pod *corev1.Pod, key, set string) (sidecar.InjectionRecord, bool) {
+// recordOf returns what a set put into a pod. One that cannot be read is of no version: the pod has to be
+// replaced.
+func recordOf(pod *corev1.Pod, key, set string) sidecar.InjectionRecord {
 	records, err := sidecar.ParseRecords(pod.Annotations, key)
 	if err != nil {
-		return sidecar.InjectionRecord{}, false // it is of no version: the pod has to be replaced
+		return sidecar.InjectionRecord{}
 	}
-	r, ok := records[set]
-	return r, ok
+	return records[set]
 }
 
 // IsReady reports whether a pod runs and serves.
