@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -74,9 +75,11 @@ func (r *Reconciler) condition(ctx context.Context, pod *corev1.Pod, set string,
 		"metadata": map[string]any{"uid": pod.UID},
 		"status":   map[string]any{"conditions": []corev1.PodCondition{condition}},
 	}))
-	if err := r.Client.Status().Patch(ctx, changed, patch); client.IgnoreNotFound(err) != nil {
+	switch err := r.Client.Status().Patch(ctx, changed, patch); {
+	case apierrors.IsNotFound(err) || apierrors.IsConflict(err): // it is gone, or another one has its name
+	case err != nil:
 		return fmt.Errorf("write condition %s of pod %s/%s: %w", condition.Type, pod.Namespace, pod.Name, err)
-	} else if err == nil {
+	default:
 		r.Written.Put(Strip(changed))
 	}
 	return nil

@@ -16,7 +16,7 @@ func Strip(pod *corev1.Pod) *corev1.Pod {
 	spec := corev1.PodSpec{NodeName: pod.Spec.NodeName}
 	status := corev1.PodStatus{Phase: pod.Status.Phase, Conditions: pod.Status.Conditions}
 	if len(sidecar.ParseList(pod.Annotations)) == 0 {
-		pod.Annotations = nil
+		pod.Annotations = mirror(pod.Annotations)
 		pod.Spec, pod.Status = spec, status
 		return pod
 	}
@@ -25,6 +25,14 @@ func Strip(pod *corev1.Pod) *corev1.Pod {
 	status.ContainerStatuses, status.InitContainerStatuses = short(pod.Status.ContainerStatuses), short(pod.Status.InitContainerStatuses)
 	pod.Spec, pod.Status = spec, status
 	return pod
+}
+
+// mirror keeps the annotation that marks a kubelet's copy of a static pod.
+func mirror(annotations map[string]string) map[string]string {
+	if value, ok := annotations[corev1.MirrorPodAnnotationKey]; ok {
+		return map[string]string{corev1.MirrorPodAnnotationKey: value}
+	}
+	return nil
 }
 
 func bare(list []corev1.Container) []corev1.Container {
