@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/rand"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
@@ -55,6 +56,46 @@ func hashOf(containers, initContainers []Container) (string, error) {
 	}
 	sum := sha256.Sum256(raw)
 	return rand.SafeEncodeString(hex.EncodeToString(sum[:])), nil
+}
+
+// shapeOf is the hash of what is left without images and resources.
+func shapeOf(spec *Spec) (string, error) {
+	strip := func(list []Container) []Container {
+		out := withoutImages(list)
+		for i := range out {
+			out[i].Resources = corev1.ResourceRequirements{}
+		}
+		return out
+	}
+	return hashOf(strip(spec.Containers), strip(spec.InitContainers))
+}
+
+// Resizable reports whether pods of a former version can be brought to the set by new images and new
+// resources alone. Resources can be changed in a running pod, and added to, but not removed.
+func Resizable(s, former *Set) bool {
+	is, err := shapeOf(&s.Object.Spec)
+	was, formerErr := shapeOf(&former.Object.Spec)
+	if err != nil || formerErr != nil || is != was {
+		return false
+	}
+	before := make(map[string]*Container)
+	former.Sidecars(func(c *Container, _ bool) { before[c.Name] = c })
+	out := true
+	s.Sidecars(func(c *Container, _ bool) {
+		old := before[c.Name]
+		out = out && old != nil && c.ResourcesPolicy == nil && // computed for each pod at its creation
+			covers(c.Resources.Limits, old.Resources.Limits) && covers(c.Resources.Requests, old.Resources.Requests)
+	})
+	return out
+}
+
+func covers(list, old corev1.ResourceList) bool {
+	for name := range old {
+		if _, ok := list[name]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // StoredHashes returns the hashes that the object carries, else computes them. What is stored wins:

@@ -179,3 +179,25 @@ func TestTheTypeIsKruisesWithMore(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
+
+func TestResizable(t *testing.T) {
+	set := func(containers string) *Set {
+		return compile(t, "{metadata: {name: s}, spec: {containers: ["+containers+"]}}")
+	}
+	const former = `{name: c, image: "i:1", resources: {limits: {cpu: 1}, requests: {cpu: 500m}}}`
+	for name, tc := range map[string]struct {
+		is   string
+		want bool
+	}{
+		"the same":            {former, true},
+		"other resources":     {`{name: c, image: "i:2", resources: {limits: {cpu: 2}, requests: {cpu: 1, memory: 1Gi}}}`, true},
+		"a limit less":        {`{name: c, image: "i:1", resources: {requests: {cpu: 500m}}}`, false},
+		"another environment": {`{name: c, image: "i:1", env: [{name: A, value: b}], resources: {limits: {cpu: 1}, requests: {cpu: 500m}}}`, false},
+		"a container more":    {former + `, {name: d, image: x}`, false},
+		"a policy":            {`{name: c, image: "i:1", resourcesPolicy: {targetContainersMode: sum, resourcesExpr: {limits: {cpu: cpu}}}}`, false},
+	} {
+		if got := Resizable(set(tc.is), set(former)); got != tc.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}

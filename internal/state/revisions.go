@@ -51,7 +51,7 @@ func (r *Revisions) Pinned(ctx context.Context, set *sidecar.Set) (sidecar.Choic
 	defer r.mu.Unlock()
 	restored, ok := r.restored[key]
 	if !ok {
-		if restored, err = restore(set, revision); err != nil {
+		if restored, err = Restored(set, revision); err != nil {
 			return sidecar.Choice{}, err
 		}
 		if r.restored == nil || len(r.restored) >= mostRestored {
@@ -62,8 +62,8 @@ func (r *Revisions) Pinned(ctx context.Context, set *sidecar.Set) (sidecar.Choic
 	return sidecar.Choice{Set: restored, Revision: revision.Name}, nil
 }
 
-// restore compiles the set as a revision has it. Its hashes are those that the revision carries.
-func restore(set *sidecar.Set, revision *appsv1.ControllerRevision) (*sidecar.Set, error) {
+// Restored compiles the set as a revision has it. Its hashes are those that the revision carries.
+func Restored(set *sidecar.Set, revision *appsv1.ControllerRevision) (*sidecar.Set, error) {
 	object, err := sidecar.Restore(set.Object, revision.Data.Raw)
 	if err != nil {
 		return nil, fmt.Errorf("ControllerRevision %s/%s: %w", revision.Namespace, revision.Name, err)

@@ -89,7 +89,7 @@ func TestDrawnSetsMakePodsThatAreValid(t *testing.T) {
 		"podInjectPolicy: AfterAppContainer", "shareVolumePolicy: {type: enabled}", "transferEnv: [{sourceContainerName: main, envNames: [A, B]}]",
 		`upgradeStrategy: {upgradeType: HotUpgrade, hotUpgradeEmptyImage: "e:1"}`, "volumeMounts: [{name: VOL, mountPath: /v}]",
 		"resourcesPolicy: {targetContainersMode: max, targetContainersNameRegex: main, resourcesExpr: {limits: {memory: memory*50%}, requests: {cpu: 10m}}}",
-		"livenessProbe: {httpGet: {port: 80}}", "env: [{name: A, value: own}]",
+		"env: [{name: A, value: own}]", "ports: [{containerPort: 80}]",
 	}
 	for round := range 40 {
 		var choices []sidecar.Choice

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/sidecar"
 	"github.com/spillway-project/spillway/test/lab"
 )
 
@@ -278,6 +279,34 @@ func TestWhatCannotBeUpgraded(t *testing.T) {
 		}
 	}
 	f.status("agent", 2, 2, 2)
+}
+
+// TestResourcesInPlace: a set that asks for it changes resources of running pods too.
+func TestResourcesInPlace(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.trySet("agent", `
+selector: {matchLabels: {app: web}}
+updateStrategy: {maxUnavailable: 1}
+containers: [{name: agent, image: "agent:1", resources: {requests: {cpu: 100m}, limits: {cpu: 200m}}}]
+`, func(s *sidecar.SidecarSet) { s.Annotations = map[string]string{v1alpha1.AnnotationInPlaceResize: "true"} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.known("agent")
+	f.create(deployment("web", 3))
+	f.running("web", 3)
+	before := f.uids("web")
+	f.patchSet("agent", `[{"op":"replace","path":"/spec/containers/0/resources","value":{"requests":{"cpu":"150m"},"limits":{"cpu":"300m"}}},{"op":"replace","path":"/spec/containers/0/image","value":"agent:2"}]`)
+	f.status("agent", 3, 3, 3)
+	f.sameUIDs("web", before)
+	for _, p := range f.pods("web") {
+		if c := p.Spec.Containers[0]; c.Image != "agent:2" || c.Resources.Limits.Cpu().String() != "300m" {
+			t.Errorf("pod %s has %s with %v", p.Name, c.Image, c.Resources)
+		}
+	}
+	// What resize cannot do stays for new pods.
+	f.patchSet("agent", `[{"op":"remove","path":"/spec/containers/0/resources/limits"}]`)
+	f.status("agent", 3, 0, 3)
 }
 
 // TestRevisionsAreKept: numbers, a rollback, and the limit.

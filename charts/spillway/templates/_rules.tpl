@@ -28,6 +28,7 @@
 - apiGroups:
   - ""
   resources:
+  - pods/resize
   - pods/status
   verbs:
   - patch

@@ -80,14 +80,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, err
 	}
 	// 3. Its revision, and what is to be done.
-	revision, collisions, err := r.register(ctx, set, pods)
+	recorded, err := r.register(ctx, set, pods)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	plan := rollout.Make(rollout.Input{Set: set, Revision: revision, Pods: pods, Waiting: waiting, Now: r.Clock.Now()})
+	plan := rollout.Make(rollout.Input{
+		Set: set, Revision: recorded.name, Pods: pods, Waiting: waiting, Resizable: r.resizable(set, recorded.history), Now: r.Clock.Now(),
+	})
 	// 4. Status, conditions, pods. What fails stops nothing else.
 	err = errors.Join(
-		r.report(ctx, set, plan, revision, collisions),
+		r.report(ctx, set, plan, recorded.name, recorded.collisions),
 		r.conditions(ctx, set, pods, plan),
 		r.write(ctx, set, plan.Changes),
 	)

@@ -13,14 +13,21 @@ import (
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/sidecar"
+	"github.com/spillway-project/spillway/internal/state"
 )
 
-// register records the current spec and trims the history. It returns the name of the revision and how
-// many names were taken.
-func (r *Reconciler) register(ctx context.Context, set *sidecar.Set, pods []*corev1.Pod) (string, int32, error) {
+// registered is the revision of the current spec, how many names were taken, and the history.
+type registered struct {
+	name       string
+	collisions int32
+	history    []*appsv1.ControllerRevision
+}
+
+// register records the current spec and trims the history.
+func (r *Reconciler) register(ctx context.Context, set *sidecar.Set, pods []*corev1.Pod) (registered, error) {
 	existing, err := r.revisions(ctx, r.Client, set, client.MatchingFields{IndexRevision: set.Name()})
 	if err != nil {
-		return "", 0, err
+		return registered{}, err
 	}
 	var collisions int32
 	if n := set.Object.Status.CollisionCount; n != nil {
@@ -28,11 +35,11 @@ func (r *Reconciler) register(ctx context.Context, set *sidecar.Set, pods []*cor
 	}
 	done, err := sidecar.Register(set, existing, r.Namespace, collisions)
 	if err != nil {
-		return "", 0, err
+		return registered{}, err
 	}
 	if done.Create != nil {
 		if done, collisions, err = r.record(ctx, set, existing, collisions); err != nil {
-			return "", 0, err
+			return registered{}, err
 		}
 		if done.Create != nil {
 			existing = append(existing, done.Create)
@@ -40,10 +47,10 @@ func (r *Reconciler) register(ctx context.Context, set *sidecar.Set, pods []*cor
 	}
 	if done.Change != nil {
 		if err := r.Client.Update(ctx, done.Change); err != nil && !apierrors.IsNotFound(err) {
-			return "", 0, fmt.Errorf("renew ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
+			return registered{}, fmt.Errorf("renew ControllerRevision %s/%s: %w", r.Namespace, done.Name, err)
 		}
 	}
-	return done.Name, collisions, r.trim(ctx, set, existing, pods)
+	return registered{done.Name, collisions, existing}, r.trim(ctx, set, existing, pods)
 }
 
 func (r *Reconciler) revisions(ctx context.Context, from client.Reader, set *sidecar.Set, of client.ListOption) ([]*appsv1.ControllerRevision, error) {
@@ -110,4 +117,24 @@ func (r *Reconciler) trim(ctx context.Context, set *sidecar.Set, existing []*app
 		}
 	}
 	return nil
+}
+
+// resizable returns whether pods of a revision can be brought to the set by new images and resources, or
+// nil if the set does not ask for it.
+func (r *Reconciler) resizable(set *sidecar.Set, history []*appsv1.ControllerRevision) func(string) bool {
+	if set.Object.Annotations[v1alpha1.AnnotationInPlaceResize] != "true" {
+		return nil
+	}
+	known := make(map[string]bool)
+	return func(name string) bool {
+		if out, ok := known[name]; ok {
+			return out
+		}
+		i := slices.IndexFunc(history, func(r *appsv1.ControllerRevision) bool { return r.Name == name })
+		if i >= 0 {
+			former, err := state.Restored(set, history[i])
+			known[name] = err == nil && sidecar.Resizable(set, former)
+		}
+		return known[name]
+	}
 }

@@ -62,8 +62,27 @@ func (r *Reconciler) look(ctx context.Context, pod *corev1.Pod) bool {
 
 func (r *Reconciler) patch(ctx context.Context, change rollout.Change) (*corev1.Pod, error) {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: change.Pod.Namespace, Name: change.Pod.Name}}
+	if len(change.Resize) > 0 {
+		patch := client.RawPatch(types.StrategicMergePatchType, mustJSON(resizing(change)))
+		if err := r.Client.SubResource("resize").Patch(ctx, pod, patch); err != nil {
+			return pod, fmt.Errorf("resize: %w", err)
+		}
+	}
 	err := r.Client.Patch(ctx, pod, client.RawPatch(types.JSONPatchType, mustJSON(change.Patch)))
 	return pod, err
+}
+
+// resizing is the merge patch of new resources.
+func resizing(change rollout.Change) map[string]any {
+	spec := make(map[string]any)
+	for list, containers := range change.Resize {
+		var items []map[string]any
+		for name, resources := range containers {
+			items = append(items, map[string]any{"name": name, "resources": resources})
+		}
+		spec[list] = items
+	}
+	return map[string]any{"metadata": map[string]any{"uid": change.Pod.UID}, "spec": spec}
 }
 
 // tell sends the events of a change that was written.

@@ -31,6 +31,9 @@ type Change struct {
 	Pod  *corev1.Pod
 	// Patch is a JSON patch (RFC 6902).
 	Patch []Operation
+	// Resize holds new resources, by list and container. They are written to the subresource "resize",
+	// before the patch.
+	Resize map[string]map[string]corev1.ResourceRequirements
 	// Skipped are metadata patches that do not fit the pod.
 	Skipped []sidecar.Skipped
 }
@@ -93,8 +96,12 @@ func (e *edit) setImage(p part, to string) {
 }
 
 // upgrade makes the change that brings a pod to the set's version.
-func upgrade(set *sidecar.Set, revision string, pod *corev1.Pod, now time.Time) Change {
+func upgrade(set *sidecar.Set, revision string, pod *corev1.Pod, resize bool, now time.Time) Change {
 	e := newEdit(set, pod, now)
+	out := Change{Kind: Upgrade, Pod: pod}
+	if resize {
+		out.Resize = e.resize()
+	}
 	set.Sidecars(func(s *sidecar.Container, native bool) {
 		parts := locate(pod, s, native)
 		if s.IsHot() {
@@ -111,9 +118,32 @@ func upgrade(set *sidecar.Set, revision string, pod *corev1.Pod, now time.Time) 
 		UpdateTimestamp: stamp(now), Hash: set.Hash, SidecarSetName: set.Name(), SidecarList: set.SidecarNames(), ControllerRevision: revision,
 	}
 	e.annotations[v1alpha1.AnnotationSidecarHash] = records.Encode()
-	var skipped []sidecar.Skipped
-	e.annotations, skipped = sidecar.PatchMetadata(set.Name(), set.Object.Spec.PatchPodMetadata, e.annotations)
-	return Change{Kind: Upgrade, Pod: pod, Patch: e.patch(), Skipped: skipped}
+	e.annotations, out.Skipped = sidecar.PatchMetadata(set.Name(), set.Object.Spec.PatchPodMetadata, e.annotations)
+	out.Patch = e.patch()
+	return out
+}
+
+// resize returns the resources of the set's containers, and moves the record that leaves images out: it
+// covers them.
+func (e *edit) resize() map[string]map[string]corev1.ResourceRequirements {
+	out := make(map[string]map[string]corev1.ResourceRequirements)
+	e.set.Sidecars(func(s *sidecar.Container, native bool) {
+		for _, p := range locate(e.pod, s, native) {
+			if out[p.list] == nil {
+				out[p.list] = make(map[string]corev1.ResourceRequirements)
+			}
+			out[p.list][p.container.Name] = s.Resources
+		}
+	})
+	records, err := sidecar.ParseRecords(e.pod.Annotations, v1alpha1.AnnotationSidecarHashWithoutImage)
+	if err != nil {
+		records = sidecar.Records{}
+	}
+	records[e.set.Name()] = sidecar.InjectionRecord{
+		UpdateTimestamp: stamp(e.now), Hash: e.set.WithoutImage, SidecarSetName: e.set.Name(), SidecarList: e.set.SidecarNames(),
+	}
+	e.annotations[v1alpha1.AnnotationSidecarHashWithoutImage] = records.Encode()
+	return out
 }
 
 // patch renders the edit. It tests the pod's identity, and whatever it replaces.

@@ -18,6 +18,9 @@ type Input struct {
 	Revision string
 	// Pods are those that the set manages.
 	Pods []*corev1.Pod
+	// Resizable reports whether pods of a revision differ in nothing but images and resources, and
+	// resources may be changed in place. Nil means that they may not.
+	Resizable func(revision string) bool
 	// Waiting are pods whose last attempt failed, and which are not to be tried yet.
 	Waiting map[types.UID]bool
 	Now     time.Time
@@ -44,6 +47,7 @@ func Make(in Input) Plan {
 	r := round{Input: in, plan: Plan{Verdicts: make([]v1alpha1.Reason, len(in.Pods))}, views: make([]view, len(in.Pods))}
 	for i, pod := range in.Pods {
 		r.views[i] = look(in.Set, in.Revision, pod, in.Now)
+		r.views[i].resizable(in.Resizable)
 		if again := r.views[i].again; again > 0 && (r.plan.Again == 0 || again < r.plan.Again) {
 			r.plan.Again = again
 		}
@@ -186,6 +190,7 @@ func (r *round) walk(waiting []candidate, used int) {
 			}
 			used++
 		}
-		r.plan.Changes = append(r.plan.Changes, upgrade(r.Set, r.Revision, c.pod, r.Now))
+		change := upgrade(r.Set, r.Revision, c.pod, c.resize, r.Now)
+		r.plan.Changes = append(r.plan.Changes, change)
 	}
 }

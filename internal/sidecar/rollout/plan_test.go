@@ -283,3 +283,32 @@ func TestPartitions(t *testing.T) {
 		}
 	}
 }
+
+// TestResourcesInPlace: a pod that differs in resources too is upgraded where that is allowed, and only
+// then.
+func TestResourcesInPlace(t *testing.T) {
+	w := rolling(t, 2, "{maxUnavailable: 2}")
+	for _, p := range w.pods {
+		p.Annotations[v1alpha1.AnnotationSidecarHashWithoutImage] = `{"set":{"hash":"other"}}`
+	}
+	former := w.pods[0]
+	in := Input{Set: w.set, Revision: w.revision, Pods: w.managed(), Now: w.now}
+	if plan := Make(in); len(plan.Changes) > 0 || plan.Counts.NotUpgradable != 2 {
+		t.Errorf("got %+v", plan)
+	}
+	asked := ""
+	in.Resizable = func(revision string) bool { asked = revision; return true }
+	plan := Make(in)
+	if len(plan.Changes) != 2 || plan.Counts.NotUpgradable != 0 || !strings.HasPrefix(asked, "set-") {
+		t.Fatalf("got %+v, asked for %s", plan, asked)
+	}
+	if _, ok := plan.Changes[0].Resize["containers"]["agent"]; !ok {
+		t.Errorf("got %+v", plan.Changes[0].Resize)
+	}
+	if err := w.write(plan.Changes[0]); err != nil {
+		t.Fatal(err)
+	}
+	if v := look(w.set, w.revision, w.pods[0], w.now); !v.updated || !v.upgradable || w.pods[0] == former {
+		t.Errorf("afterwards it is %+v", v)
+	}
+}

@@ -29,6 +29,12 @@ type view struct {
 	updated bool
 	// upgradable: nothing but images differs, and every container is there.
 	upgradable bool
+	// whole: every container is there.
+	whole bool
+	// revision is the one that the pod records.
+	revision string
+	// resize: the pod is upgradable because its resources can be changed in place.
+	resize bool
 	// consistent: every sidecar runs the image of its spec, as far as can be told.
 	consistent bool
 	// busy: a sidecar that is ready does not run the image of its spec yet.
@@ -47,17 +53,17 @@ type view struct {
 func (v *view) ready() bool { return v.available && v.consistent && v.idle }
 
 func look(set *sidecar.Set, revision string, pod *corev1.Pod, now time.Time) view {
-	v := view{pod: pod, consistent: true, idle: true, available: IsReady(pod)}
+	v := view{pod: pod, whole: true, consistent: true, idle: true, available: IsReady(pod)}
 	record := recordOf(pod, v1alpha1.AnnotationSidecarHash, set.Name())
 	bare := recordOf(pod, v1alpha1.AnnotationSidecarHashWithoutImage, set.Name())
-	v.updated = record.Hash == set.Hash
+	v.updated, v.revision = record.Hash == set.Hash, record.ControllerRevision
 	v.drifted = v.updated && record.ControllerRevision != "" && record.ControllerRevision != revision
 	v.upgradable = bare.Hash == set.WithoutImage
 	history := historyOf(pod, set.Name())
 	set.Sidecars(func(s *sidecar.Container, native bool) {
 		parts := locate(pod, s, native)
 		if parts == nil {
-			v.upgradable = false
+			v.upgradable, v.whole = false, false
 			return
 		}
 		idle := !s.IsHot()
@@ -74,6 +80,13 @@ func look(set *sidecar.Set, revision string, pod *corev1.Pod, now time.Time) vie
 		v.idle = v.idle && idle
 	})
 	return v
+}
+
+// resizable makes a pod upgradable if its resources can be changed in place.
+func (v *view) resizable(of func(revision string) bool) {
+	if !v.updated && !v.upgradable && v.whole && v.revision != "" && of != nil && of(v.revision) {
+		v.upgradable, v.resize = true, true
+	}
 }
 
 // recordOf returns what a set put into a pod. One that cannot be read is of no version: the pod has to be
