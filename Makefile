@@ -26,11 +26,15 @@ golangci_lint := bin/tools/golangci-lint
 helm := bin/tools/helm
 
 # What to test: packages, and how long one package may take.
-unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/... ./test/chart/...
+unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/... ./test/chart/... ./test/simulation/...
 TEST_TIMEOUT ?= 30m
 # TEST_FLAGS is for more flags of go test, such as TEST_FLAGS="-run TestX -v".
 TEST_FLAGS ?=
 FUZZ_TIME ?= 20s
+# Schedules of the ledger's simulation that "make fuzz" runs, from which seed on; "make test" runs those
+# from 1 to 100000.
+SIM_SCHEDULES ?= 10000000
+SIM_FIRST ?= 1000000
 BENCH_COUNT ?= 6
 # Not cached: the tests of the chart and of the architecture read files that go test does not see.
 gotestsum := $(tool) gotestsum --format pkgname --hide-summary skipped -- -count=1
@@ -76,14 +80,23 @@ e2e: lab ## Run the tests that need a cluster.
 	@cat dist/e2e-figures.txt 2>/dev/null || true
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz test for FUZZ_TIME (default 20s; first time: about 5 min of building).
+fuzz: ## Run every fuzz test for FUZZ_TIME (default 20s; first time: about 5 min of building), then "make simulate".
 	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' api cmd internal webhooks | sort | while IFS=: read -r file function; do \
 	  echo "$${function#func } in $$(dirname "$$file")"; \
 	  go test -run '^$$' -fuzz "^$${function#func }$$" -fuzztime $(FUZZ_TIME) "./$$(dirname "$$file")"; \
 	done
+	@$(MAKE) --no-print-directory simulate
+
+.PHONY: simulate
+simulate: ## Run SIM_SCHEDULES (default 10 million, about 2 h) schedules of the ledger's simulation, from seed SIM_FIRST on.
+	go test -count=1 -v -timeout 0 ./test/simulation -run '^TestSimulation$$' -sim.first=$(SIM_FIRST) -sim.schedules=$(SIM_SCHEDULES) -sim.progress=1m
 
 .PHONY: bench
-bench: ## Run the benchmarks BENCH_COUNT times (default 6) into dist/bench.txt; BASE=FILE compares with an earlier run.
+bench: lab $(helm) ## Measure bursts in a real cluster, with and without Spillway (BENCH_SIZES=1000,5000, BENCH_ROUNDS=3; about 25 min).
+	go run ./test/bench
+
+.PHONY: gobench
+gobench: ## Run the Go benchmarks BENCH_COUNT times (default 6) into dist/bench.txt; BASE=FILE compares with an earlier run.
 	@mkdir -p dist
 	go test -run '^$$' -bench . -benchmem -count $(BENCH_COUNT) $(call existing,$(filter-out ./test/%,$(unit_packages))) | tee dist/bench.new | grep --line-buffered -E '^(pkg:|Benchmark)'
 	mv dist/bench.new dist/bench.txt

@@ -30,6 +30,10 @@ const (
 	// (kruise-api SubsetSchedulable). The webhook passes such a subset over.
 	ConditionSchedulable = "Schedulable"
 
+	// ConditionProbe remembers of a subset that is closed, or was, how many probes failed in a row and
+	// the token of the pod that is let in: "failed=1 pod=4k2j9x0a". It lives as long as that matters.
+	ConditionProbe = Domain + "/Probe"
+
 	// ConditionView, on the first subset of the aggregate status, holds in its message the resource
 	// version of the newest view of pods that the counts were taken from. A recount from an older
 	// view is refused: it would forget pods whose claims have been dropped since.

@@ -14,6 +14,26 @@ const (
 	ReasonNoSubsetAvailable Reason = "NoSubsetAvailable"
 	// ReasonCreatePodFailed: a claim ended because no pod came of it (OpenKruise).
 	ReasonCreatePodFailed Reason = "CreatePodFailed"
+	// ReasonSubsetUnschedulable: pods placed into a subset cannot be scheduled; it is passed over. It is
+	// also the reason why such a subset was not chosen for a pod.
+	ReasonSubsetUnschedulable Reason = "SubsetUnschedulable"
+	// ReasonRecoverSchedulable: the hold of a subset is over; one pod is let in (OpenKruise).
+	ReasonRecoverSchedulable Reason = "RecoverSchedulable"
+	// ReasonSubsetRecovered: the pod that was let in got a node; the subset is open again.
+	ReasonSubsetRecovered Reason = "SubsetRecovered"
+	// ReasonPodRescheduled: a pod that could not be scheduled was deleted, to be made anew in another
+	// subset.
+	ReasonPodRescheduled Reason = "PodRescheduled"
+	// ReasonDeletePodFailed: a pod that should be rescheduled could not be deleted (OpenKruise).
+	ReasonDeletePodFailed Reason = "DeletePodFailed"
+	// ReasonPatchPodDeletionCostFailed: a pod's deletion cost could not be written (OpenKruise).
+	ReasonPatchPodDeletionCostFailed Reason = "PatchPodDeletionCostFailed"
+	// ReasonPodsAdopted: pods that ran already got an assignment.
+	ReasonPodsAdopted Reason = "PodsAdopted"
+	// ReasonInvalidAllowList: an entry of the allow-list of custom workloads is left out.
+	ReasonInvalidAllowList Reason = "InvalidAllowList"
+	// ReasonTargetUnreadable: the target's kind is not served, or may not be read.
+	ReasonTargetUnreadable Reason = "TargetUnreadable"
 	// ReasonInvalidSpec: the stored spec cannot be computed with; the message names the field.
 	ReasonInvalidSpec Reason = "InvalidSpec"
 )
@@ -22,8 +42,16 @@ const (
 const (
 	// ReasonSubsetFull: active and claimed pods reach the subset's limit.
 	ReasonSubsetFull Reason = "SubsetFull"
-	// ReasonSubsetUnschedulable: the subset's condition Schedulable is False.
-	ReasonSubsetUnschedulable Reason = "SubsetUnschedulable"
+)
+
+// Reasons of the condition ConditionSchedulable. ReasonProbing is also why a subset was not chosen.
+const (
+	// ReasonSufficient: pods of the subset find nodes, as far as known.
+	ReasonSufficient Reason = "Sufficient"
+	// ReasonPodUnschedulable: a pod of the subset found no node in time.
+	ReasonPodUnschedulable Reason = "PodUnschedulable"
+	// ReasonProbing: the hold is over, and one pod is let in to see.
+	ReasonProbing Reason = "Probing"
 )
 
 // ReasonCounted is the reason of the condition ConditionView: the counts come from that view.

@@ -39,3 +39,9 @@ func ParseRecord(annotations map[string]string) (Record, bool) {
 	}
 	return r, true
 }
+
+// IsRecorded reports whether a pod with these annotations carries a record of any kind.
+func IsRecorded(annotations map[string]string) bool {
+	_, ok := annotations[AnnotationMatched]
+	return ok
+}

@@ -14,18 +14,21 @@ import (
 	"github.com/go-logr/logr"
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/client-go/kubernetes"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
-	config "github.com/spillway-project/spillway/api/config/v1alpha1"
+	configv1alpha1 "github.com/spillway-project/spillway/api/config/v1alpha1"
+	"github.com/spillway-project/spillway/internal/config"
 	"github.com/spillway-project/spillway/internal/controller/workloadspread"
 	"github.com/spillway-project/spillway/internal/delta"
 	"github.com/spillway-project/spillway/internal/ledger"
@@ -43,14 +46,17 @@ import (
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create
 // +kubebuilder:rbac:groups=coordination.k8s.io,namespace=system,resources=leases,verbs=get;create;update
 // +kubebuilder:rbac:groups="",namespace=system,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups="",namespace=system,resources=configmaps,verbs=get;list;watch
 
 // manager is the composition root: every part is made and connected here.
 type manager struct {
 	ctrl.Manager
-	config  *config.ManagerConfiguration
+	config  *configv1alpha1.ManagerConfiguration
 	log     logr.Logger
-	changed *dirty
+	changed *dirty[types.NamespacedName] // WorkloadSpreads whose pods changed
+	strays  *dirty[state.Stray]
 	pods    *state.Pods
+	listed  func() bool // the allow-list has been read
 	cached  atomic.Bool // the caches have synced
 	ending  atomic.Bool // told to stop; still serving
 	gate    review.Gate
@@ -65,26 +71,33 @@ func newScheme() *runtime.Scheme {
 	return scheme
 }
 
-func newManager(rest *rest.Config, c *config.ManagerConfiguration, bind string, log logr.Logger) (*manager, error) {
+func newManager(rest *rest.Config, c *configv1alpha1.ManagerConfiguration, bind string, log logr.Logger) (*manager, error) {
 	mgr, err := ctrl.NewManager(rest, options(c, bind, log))
 	if err != nil {
 		return nil, fmt.Errorf("make the manager: %w", err)
 	}
-	m := &manager{Manager: mgr, config: c, log: log, changed: newDirty()}
-	m.pods = state.NewPods(m.changed.add)
+	m := &manager{
+		Manager: mgr, config: c, log: log, listed: func() bool { return true },
+		changed: newDirty[types.NamespacedName](), strays: newDirty[state.Stray](),
+	}
+	m.pods = state.NewPods(state.Listener{Changed: m.changed.add, Strayed: func(s state.Stray) {
+		s.UID = "" // one of an owner stands for all
+		m.strays.add(s)
+	}})
 	if m.sidecars, err = newSidecars(m); err != nil {
 		return nil, err
 	}
-	client, err := kubernetes.NewForConfigAndClient(rest, mgr.GetHTTPClient())
+	clientset, err := kubernetes.NewForConfigAndClient(rest, mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("make the client for pods: %w", err)
 	}
 	for _, step := range []func() error{
 		func() error {
-			return mgr.Add(everywhere(func(ctx context.Context) error { m.pods.Run(ctx, client); return nil }))
+			return mgr.Add(everywhere(func(ctx context.Context) error { m.pods.Run(ctx, clientset); return nil }))
 		},
 		func() error { return mgr.Add(everywhere(m.awaitCaches)) },
 		func() error { return mgr.Add(m.changed) },
+		func() error { return mgr.Add(m.strays) },
 		m.addProbes,
 		m.connect,
 	} {
@@ -96,7 +109,7 @@ func newManager(rest *rest.Config, c *config.ManagerConfiguration, bind string, 
 }
 
 // options translates the configuration.
-func options(c *config.ManagerConfiguration, bind string, log logr.Logger) ctrl.Options {
+func options(c *configv1alpha1.ManagerConfiguration, bind string, log logr.Logger) ctrl.Options {
 	address := func(port int32) string { return net.JoinHostPort(bind, strconv.Itoa(int(port))) }
 	metricsOptions := server.Options{BindAddress: "0"}
 	if c.Metrics.Port > 0 {
@@ -109,7 +122,7 @@ func options(c *config.ManagerConfiguration, bind string, log logr.Logger) ctrl.
 	return ctrl.Options{
 		Scheme:                        newScheme(),
 		Logger:                        log,
-		Cache:                         cacheOptions(),
+		Cache:                         cacheOptions(config.Namespace(c), c.WorkloadSpread.AllowList),
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        address(c.Health.Port),
 		LeaderElection:                *c.LeaderElection.Enabled,
@@ -134,7 +147,18 @@ func hardened(c *tls.Config) {
 // connect makes ledger, webhooks and controller.
 func (m *manager) connect() error {
 	instruments := metrics.New(ctrlmetrics.Registry)
-	resolver := &resolve.Resolver{Cache: m.GetClient(), Live: m.GetAPIReader()}
+	recorder := m.GetEventRecorder("spillway")
+	allowed := &resolve.AllowList{Recorder: recorder, Count: instruments.AllowList, Changed: m.wakeAll}
+	if err := m.watchAllowList(allowed); err != nil {
+		return err
+	}
+	resolver := &resolve.Resolver{
+		Cache: m.GetClient(), Live: m.GetAPIReader(), Mapper: m.GetRESTMapper(), Scales: m.GetClient(),
+		Kinds: allowed.Kinds, Links: resolve.NewLinks(clock.RealClock{}), Wishes: &resolve.Wishes{},
+	}
+	if err := m.followWishes(resolver.Wishes); err != nil {
+		return err
+	}
 	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem}
 	book := ledger.New(ledger.Options{
 		Spreads:    &resolve.Spreads{Reader: m.GetClient(), Direct: m.GetAPIReader(), Writer: m.GetClient().Status()},
@@ -149,7 +173,6 @@ func (m *manager) connect() error {
 	if err := m.forgetDeleted(book); err != nil {
 		return err
 	}
-	recorder := m.GetEventRecorder("spillway")
 	defaulter, validator := m.sidecars.webhooks()
 	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
 		&pod.Mutator{
@@ -158,17 +181,34 @@ func (m *manager) connect() error {
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
 			Injector: m.sidecars.injector(),
 		},
-		&webhookspread.Validator{Reader: m.GetClient()}, defaulter, validator,
+		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver}, defaulter, validator,
 		m.synced, &m.gate, instruments, m.log.WithName("webhook"))
 
 	reconciler := &workloadspread.Reconciler{
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
-		Claims: &workloadspread.Claims{Clock: clock.RealClock{}, Expiry: m.config.Ledger.ClaimExpiry.Duration},
+		Claims: &ledger.Expiry{Clock: clock.RealClock{}, Life: m.config.Ledger.ClaimExpiry.Duration},
+		Holds:  spread.Holds{First: m.config.WorkloadSpread.Hold.Duration, Most: m.config.WorkloadSpread.MaxHold.Duration},
+		Kinds:  &workloadspread.KindWatcher{Mapper: m.GetRESTMapper(), Live: m.GetAPIReader()},
 	}
-	if err := reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), m.changed.out); err != nil {
+	if err := reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), workloadspread.Sources{Changed: m.changed.out, Strays: m.strays.out}); err != nil {
 		return err
 	}
 	return m.sidecars.control(m)
+}
+
+// wakeAll has every WorkloadSpread looked at: other kinds are known than before.
+func (m *manager) wakeAll() {
+	if !m.cached.Load() {
+		return // all of them will be, soon
+	}
+	var list appsv1alpha1.WorkloadSpreadList
+	if err := m.GetClient().List(context.Background(), &list, client.UnsafeDisableDeepCopy); err != nil {
+		m.log.Error(err, "List WorkloadSpreads after a change of the allow-list")
+		return
+	}
+	for i := range list.Items {
+		m.changed.add(client.ObjectKeyFromObject(&list.Items[i]))
+	}
 }
 
 // stem draws the random part of a token.

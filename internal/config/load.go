@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	content "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 
@@ -79,6 +80,13 @@ func check(c *v1alpha1.ManagerConfiguration) field.ErrorList {
 		if d < 0 || d > 5*time.Second {
 			errs = append(errs, field.Invalid(field.NewPath("ledger", path), d.String(), "must be between 0s and 5s: a pod waits for it"))
 		}
+	}
+	if hold, most := c.WorkloadSpread.Hold.Duration, c.WorkloadSpread.MaxHold.Duration; hold < time.Second || most < hold {
+		errs = append(errs, field.Invalid(field.NewPath("workloadSpread", "hold"), hold.String(),
+			fmt.Sprintf("must be at least 1s, and at most maxHold, which is %s", most)))
+	}
+	for _, m := range content.IsDNS1123Subdomain(c.WorkloadSpread.AllowList) {
+		errs = append(errs, field.Invalid(field.NewPath("workloadSpread", "allowList"), c.WorkloadSpread.AllowList, "must be the name of a ConfigMap: "+m))
 	}
 	le := c.LeaderElection
 	if le.LeaseDuration.Duration <= le.RenewDeadline.Duration || le.RenewDeadline.Duration <= le.RetryPeriod.Duration {

@@ -56,11 +56,11 @@ func (l *Ledger) submit(op operation) (Grant, error) {
 	a.pending = append(a.pending, op)
 	if !a.running {
 		a.running = true
-		go l.drain(r.key, a)
+		l.Runtime.Go(func() { l.drain(r.key, a) })
 	}
 	a.mu.Unlock()
 
-	return r.wait()
+	return r.wait(l.Runtime)
 }
 
 // drain commits batch after batch until nothing is pending.
@@ -88,7 +88,7 @@ func (l *Ledger) pace(a *account) {
 	idle := len(a.pending) == 0
 	a.mu.Unlock()
 	if wait > 0 && !idle {
-		<-l.Clock.After(wait)
+		l.Runtime.Wait(wait, nil, nil)
 	}
 }
 
@@ -112,7 +112,8 @@ func (a *account) learn(ws *appsv1alpha1.WorkloadSpread, written bool, now time.
 }
 
 // contextOf returns a context that lasts as long as the longest of the operations' deadlines.
-func contextOf(ops []operation, now time.Time) (context.Context, context.CancelFunc) {
+func (l *Ledger) contextOf(ops []operation) (context.Context, context.CancelFunc) {
+	now := l.Clock.Now()
 	latest := now
 	for _, op := range ops {
 		deadline, ok := op.base().ctx.Deadline()
@@ -123,5 +124,5 @@ func contextOf(ops []operation, now time.Time) (context.Context, context.CancelF
 			latest = deadline
 		}
 	}
-	return context.WithDeadline(context.Background(), latest)
+	return l.Runtime.Until(latest)
 }

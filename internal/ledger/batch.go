@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
@@ -30,7 +31,7 @@ const retryPause = 50 * time.Millisecond
 
 // commit applies the batch until it is written, or nothing of it is wanted any more.
 func (b *batch) commit() {
-	ctx, cancel := contextOf(b.ops, b.l.Clock.Now())
+	ctx, cancel := b.l.contextOf(b.ops)
 	defer cancel()
 
 	base, live, err := b.base(ctx)
@@ -59,10 +60,7 @@ func (b *batch) commit() {
 		for _, op := range b.ops {
 			op.base().cause.Store(&err)
 		}
-		select {
-		case <-ctx.Done():
-		case <-b.l.Clock.After(retryPause):
-		}
+		b.l.Runtime.Wait(retryPause, ctx.Done(), nil)
 	}
 }
 
@@ -81,7 +79,7 @@ func (b *batch) attempt(ctx context.Context, base *appsv1alpha1.WorkloadSpread, 
 		return err
 	}
 	if !changed {
-		if !live && b.refuses() {
+		if !live && b.unconfirmed() {
 			return staleError{}
 		}
 		return nil
@@ -113,7 +111,12 @@ func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*
 			return nil, false, fmt.Errorf("read the replicas that the percentages of WorkloadSpread %s refer to: %w", b.key, err)
 		}
 	}
+	turnover, err := b.l.Workloads.Turnover(ctx, base)
+	if err != nil {
+		return nil, false, fmt.Errorf("read the update under way of WorkloadSpread %s: %w", b.key, err)
+	}
 	book := spread.Open(terms, &base.Status, replicas)
+	book.Turn(turnover)
 	if err := b.recount(ctx, book, base); err != nil {
 		return nil, false, err
 	}
@@ -134,11 +137,21 @@ func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*
 
 // recount brings the counts up to date from the replica's view. A status that does not tell which
 // view it was counted from proves nothing, absent entries included: then the view has to be at least
-// as new as the object, or pods are read live. Until the controller has seen the object, running pods
-// may be waiting to be adopted: only the live list knows them.
+// as new as the object, or pods are read live. Until the controller has seen the spec as it is, only a
+// live list will do: running pods may be waiting to be adopted, and pods of a subset that had no limit
+// before were admitted without a claim, so that a view which does not show them yet forgets them.
 func (b *batch) recount(ctx context.Context, book *spread.Book, base *appsv1alpha1.WorkloadSpread) error {
 	view := b.l.Pods.View(b.key)
-	if base.Status.ObservedGeneration == 0 || (book.Observed() == 0 && view.Revision < revisionOf(base)) {
+	unseen := base.Status.ObservedGeneration != base.Generation
+	if unseen && b.observes(base.Generation) {
+		// From now on, views serve that are at least as new as this list. Pods that are not adopted by
+		// now are in none of them, and do not count until the next pass has adopted them.
+		book.Renew()
+		seen := *base
+		seen.Status.ObservedGeneration = seen.Generation
+		base = &seen
+	}
+	if unseen || (book.Observed() == 0 && view.Revision < revisionOf(base)) {
 		var err error
 		if view, err = b.l.Pods.ListSpread(ctx, base); err != nil {
 			return fmt.Errorf("list the pods of WorkloadSpread %s: %w", b.key, err)
@@ -146,6 +159,14 @@ func (b *batch) recount(ctx context.Context, book *spread.Book, base *appsv1alph
 	}
 	book.Recount(view)
 	return nil
+}
+
+// observes reports whether the batch marks that generation of the spec as seen.
+func (b *batch) observes(generation int64) bool {
+	return slices.ContainsFunc(b.ops, func(op operation) bool {
+		o, ok := op.(*observation)
+		return ok && o.generation == generation
+	})
 }
 
 // base returns the newest copy at hand, and whether it was read live.
@@ -178,11 +199,12 @@ func (b *batch) live(ctx context.Context) (*appsv1alpha1.WorkloadSpread, bool, e
 	return ws, true, nil
 }
 
-// refuses reports whether some answer sends a pod past a subset without any write that would have
-// told whether the copy was current.
-func (b *batch) refuses() bool {
+// unconfirmed reports whether some answer rests on the copy alone, without any write that would have
+// told whether it was current: one that sends a pod past a subset, or into one that may be closed, or
+// have a limit, by now.
+func (b *batch) unconfirmed() bool {
 	for _, op := range b.ops {
-		if c, ok := op.(*claimOp); ok && len(c.grant.Passed) > 0 {
+		if c, ok := op.(*claimOp); ok && c.grant.Token == "" {
 			return true
 		}
 	}

@@ -31,6 +31,8 @@ type Options struct {
 	Workloads Workloads
 	Recorder  Recorder
 	Clock     clock.Clock
+	// Runtime is nil for goroutines.
+	Runtime Runtime
 	// Stem draws the random part of a token: spread.TokenStem characters of [0-9a-z].
 	Stem func() string
 	// DemandWait is how long a claim waits for the view of pods to catch up before pods are read
@@ -50,6 +52,9 @@ type Ledger struct {
 
 // New returns a ledger over the given ports.
 func New(o Options) *Ledger {
+	if o.Runtime == nil {
+		o.Runtime = goroutines{o.Clock}
+	}
 	return &Ledger{Options: o, accounts: make(map[types.NamespacedName]*account)}
 }
 
@@ -67,6 +72,10 @@ type Request struct {
 	Owner Owner
 	// Ranked: the pod's kind heeds the deletion cost.
 	Ranked bool
+	// Revision of the pod's template, for kinds with a Turnover.
+	Revision string
+	// Position of a numbered pod in the order of its workload; nil for pods without numbers.
+	Position *int32
 }
 
 // Grant is a place, together with the terms that it was granted under.
@@ -113,11 +122,38 @@ func (l *Ledger) Preview(ctx context.Context, r Request) (Grant, error) {
 	return op.grant, nil
 }
 
-// Observe brings counts, limits and observedGeneration of the status up to date, and writes it only
-// if that changes anything. It returns the object as it stands afterwards.
-func (l *Ledger) Observe(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (*appsv1alpha1.WorkloadSpread, error) {
-	grant, err := l.submit(&observation{request: newRequest(ctx, ws)})
-	return grant.Spread, err
+// Observed is a WorkloadSpread after an observation.
+type Observed struct {
+	// Spread is the object as it stands.
+	Spread *appsv1alpha1.WorkloadSpread
+	// Adaptation says which subsets turned, and which pods may be moved now that the status says so.
+	Adaptation spread.Adaptation
+}
+
+// Observe brings counts, limits, observedGeneration and the schedulability of subsets in the status up
+// to date, and writes it only if that changes anything. Of the sight, time and pods are filled in.
+func (l *Ledger) Observe(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, s spread.Sight) (Observed, error) {
+	s.View, s.Now = l.Pods.View(keyOf(ws)), l.Clock.Now()
+	op := &observation{request: newRequest(ctx, ws), generation: ws.Generation, sight: s}
+	grant, err := l.submit(op)
+	if err != nil {
+		return Observed{}, err // the operation may still be under way
+	}
+	return Observed{Spread: grant.Spread, Adaptation: op.adaptation}, nil
+}
+
+// Adopted is a running pod that is about to be recorded on a subset.
+type Adopted struct {
+	Version, Subset string
+	Token           spread.Token
+}
+
+// Adopt enters claims for pods that run already, before they are recorded on their subsets: a record by
+// itself reaches the views of the replicas some time later, and until then pods would be admitted in
+// its place. The claims end like those of creations, when a view shows the pods.
+func (l *Ledger) Adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, pods []Adopted) error {
+	_, err := l.submit(&adoption{request: newRequest(ctx, ws), pods: pods, now: l.Clock.Now()})
+	return err
 }
 
 // Expire ends claims of which the caller knows, from a live list, that no pod came and none can
@@ -136,15 +172,15 @@ func (l *Ledger) Withdraw(g Grant, version string) {
 
 // withdraw gives a claim back whose request has ended, in the next batch.
 func (l *Ledger) withdraw(ws *appsv1alpha1.WorkloadSpread, version string, t spread.Token) {
-	ctx, cancel := context.WithTimeout(context.Background(), withdrawTimeout)
+	ctx, cancel := l.Runtime.Until(l.Clock.Now().Add(withdrawTimeout))
 	w := &withdrawal{request: newRequest(ctx, ws), claims: map[string][]spread.Token{version: {t}}}
-	go func() {
+	l.Runtime.Go(func() {
 		defer cancel()
 		// On failure the claim ends by evidence or expiry, as that of a crashed replica does.
 		if _, err := l.submit(w); err == nil {
 			l.Recorder.ClaimsEnded(w.key, v1alpha1.ReasonClaimWithdrawn, 1)
 		}
-	}()
+	})
 }
 
 // withdrawTimeout bounds the attempts to give a claim back.

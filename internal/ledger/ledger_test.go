@@ -37,12 +37,6 @@ type api struct {
 	writes, conflicts int
 	// loseAnswer says which writes are applied although the writer gets an error.
 	loseAnswer func(write int) bool
-	// unsafe collects breaches of the promise.
-	unsafe []string
-	// slow are granted creations that are still under way, by the number of their pod.
-	slow map[int]ledger.Grant
-	// dead are the tokens of creations that failed and of pods that are gone.
-	dead map[spread.Token]bool
 }
 
 var key = types.NamespacedName{Namespace: "ns", Name: "ws"}
@@ -58,7 +52,7 @@ func newAPI(replicas int32, limits ...string) *api {
 		}
 		ws.Spec.Subsets = append(ws.Spec.Subsets, s)
 	}
-	a := &api{revision: 1, ws: ws, pods: map[types.UID]*spread.Pod{}, replicas: replicas, changed: make(chan struct{}), slow: map[int]ledger.Grant{}, dead: map[spread.Token]bool{}}
+	a := &api{revision: 1, ws: ws, pods: map[types.UID]*spread.Pod{}, replicas: replicas, changed: make(chan struct{})}
 	a.demand = ledger.Demand{Replicas: replicas, Generation: 1, Settled: true}
 	ws.ResourceVersion = "1"
 	return a
@@ -125,6 +119,10 @@ func (a *api) Replicas(context.Context, *appsv1alpha1.WorkloadSpread) (int32, er
 	return a.replicas, nil
 }
 
+func (a *api) Turnover(context.Context, *appsv1alpha1.WorkloadSpread) (spread.Turnover, error) {
+	return spread.Turnover{}, nil
+}
+
 func (a *api) Demand(context.Context, ledger.Owner) (ledger.Demand, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -156,7 +154,6 @@ func (a *api) remove(pick func(*spread.Pod) bool) int {
 	for uid, p := range a.pods {
 		if pick(p) {
 			delete(a.pods, uid)
-			a.dead[p.Token] = true // its claim may never have been dropped
 			n++
 		}
 	}
@@ -407,12 +404,12 @@ func TestObserveWritesOnlyWhatChanged(t *testing.T) {
 	r := a.replica()
 	burst(t, a, 0, 2, r)
 	for range 3 {
-		if _, err := r.Observe(deadline(t), a.request().Spread); err != nil {
+		if _, err := r.Observe(deadline(t), a.request().Spread, spread.Sight{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	before := a.writesSeen()
-	if _, err := r.Observe(deadline(t), a.request().Spread); err != nil {
+	if _, err := r.Observe(deadline(t), a.request().Spread, spread.Sight{}); err != nil {
 		t.Fatal(err)
 	}
 	if a.writesSeen() != before {

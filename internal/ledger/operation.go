@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	"k8s.io/apimachinery/pkg/types"
@@ -50,12 +51,8 @@ func (r *request) answer(err error) bool {
 
 // wait returns the answer, or the context's error as soon as it ends. In the second case the batch
 // finds the request taken when it has the answer, and gives a claim back.
-func (r *request) wait() (Grant, error) {
-	select {
-	case <-r.done:
-		return r.grant, r.err
-	case <-r.ctx.Done():
-	}
+func (r *request) wait(rt Runtime) (Grant, error) {
+	rt.Wait(0, r.done, r.ctx.Done())
 	if r.taken.CompareAndSwap(false, true) {
 		return Grant{}, r.ended()
 	}
@@ -82,7 +79,7 @@ func (l *Ledger) claimOp(ctx context.Context, r Request) *claimOp {
 		request: newRequest(ctx, r.Spread),
 		claim: spread.Claim{
 			Version: r.Version, Stem: l.Stem(), Name: r.PodName, Incoming: r.Incoming,
-			Ranked: r.Ranked, Demand: r.Owner.Demand, Now: l.Clock.Now(),
+			Ranked: r.Ranked, Revision: r.Revision, Position: r.Position, Demand: r.Owner.Demand, Now: l.Clock.Now(),
 		},
 	}
 }
@@ -99,11 +96,34 @@ func (o *claimOp) apply(b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv
 	o.grant.Grant = b.Claim(o.claim)
 }
 
-// observation marks the spec as seen. The recount comes with every batch.
-type observation struct{ *request }
+// observation marks a generation of the spec as seen, if it still is the current one (the pods that a
+// newer one lets in are not adopted yet), and the subsets as what their pods say of them. The recount
+// comes with every batch.
+type observation struct {
+	*request
+	generation int64
+	sight      spread.Sight
+	adaptation spread.Adaptation
+}
 
-func (o *observation) apply(_ *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
-	status.ObservedGeneration = ws.Generation
+func (o *observation) apply(b *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
+	if o.generation == ws.Generation {
+		status.ObservedGeneration = ws.Generation
+	}
+	o.adaptation = b.Adapt(o.sight)
+}
+
+// adoption enters claims for pods that run already.
+type adoption struct {
+	*request
+	pods []Adopted
+	now  time.Time
+}
+
+func (o *adoption) apply(b *spread.Book, _ *appsv1alpha1.WorkloadSpread, _ *appsv1alpha1.WorkloadSpreadStatus) {
+	for _, p := range o.pods {
+		b.Enter(p.Version, p.Subset, p.Token, o.now)
+	}
 }
 
 // withdrawal removes claims.

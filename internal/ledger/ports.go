@@ -4,6 +4,7 @@ import (
 	"context"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
@@ -25,7 +26,8 @@ type Pods interface {
 	View(key types.NamespacedName) spread.View
 	// Changed returns a channel that is closed at the view's next change.
 	Changed(key types.NamespacedName) <-chan struct{}
-	// ListSpread lists live all pods recorded on a WorkloadSpread, and those about to be adopted.
+	// ListSpread lists live all pods recorded on a WorkloadSpread, and those about to be adopted while
+	// the controller has not seen its spec as it is.
 	ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (spread.View, error)
 	// ListOwner lists live all pods of one owner. Those that are not recorded on the WorkloadSpread
 	// come without a subset.
@@ -36,6 +38,9 @@ type Pods interface {
 type Workloads interface {
 	// Replicas is the replica count that percentages refer to; 0 for a workload that is gone.
 	Replicas(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (int32, error)
+	// Turnover is the update under way in which new pods take the places of old ones; the zero value
+	// for none. Kinds that know no such update cost no read.
+	Turnover(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (spread.Turnover, error)
 	// Demand is what the owner asks its controller for. It fails with a NotFound of the API for an
 	// owner that is gone.
 	Demand(ctx context.Context, owner Owner) (Demand, error)
@@ -47,13 +52,18 @@ type Demand struct {
 	Replicas int32
 	// Generation of the owner that says so.
 	Generation int64
-	// Settled: the owner's controller has acted on this generation (status.observedGeneration), so
-	// no creation for an earlier number is under way.
+	// Written is the owner's resource version when its last change was its controller's, of the status;
+	// 0 when that is not certain, or the controller does not create in batches (spread.SlowStart).
+	Written uint64
+	// Settled: the owner's controller cannot be creating for a larger number. It has acted on this
+	// generation (status.observedGeneration), or Replicas is the most that any generation wanted which it
+	// may be acting on.
 	Settled bool
 }
 
 // Owner is the controller of a pod, the one that creates it.
 type Owner struct {
+	Kind            schema.GroupKind
 	Namespace, Name string
 	UID             types.UID
 	// Demand is its replica count as far as the replica's cache knows; 0 for unknown.

@@ -3,10 +3,10 @@ package ledger
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/state"
 )
 
 // arrival is a creation that waits in admission.
@@ -50,7 +50,9 @@ func (l *Ledger) prove(op *claimOp, r Request) (Grant, error) {
 		}
 		retry = retry.again()
 	}
-	l.awaitView(op.ctx, retry, demand.Replicas)
+	if demand.Replicas > 0 { // otherwise nothing can be told from it
+		l.awaitView(op.ctx, retry, demand.Replicas)
+	}
 	if g, err := l.submit(retry); err != nil || g.Outcome != spread.Unproven {
 		return g, err
 	}
@@ -76,10 +78,9 @@ func (l *Ledger) settle(op, retry *claimOp, r Request) (Grant, error) {
 		case retry.claim.Last:
 			return g, fmt.Errorf("claim from WorkloadSpread %s: %w", op.key, ErrUnproven)
 		}
-		select {
-		case <-op.ctx.Done():
-			return Grant{}, fmt.Errorf("claim from WorkloadSpread %s: %w; %w", op.key, ErrUnproven, op.ctx.Err())
-		case <-l.Clock.After(l.DemandWait):
+		l.Runtime.Wait(l.DemandWait, op.ctx.Done(), nil)
+		if err := op.ctx.Err(); err != nil {
+			return Grant{}, fmt.Errorf("claim from WorkloadSpread %s: %w; %w", op.key, ErrUnproven, err)
 		}
 	}
 }
@@ -95,20 +96,14 @@ func (l *Ledger) demand(ctx context.Context, owner Owner) (Demand, error) {
 // awaitView waits until the view of pods leaves room for one more pod of the owner, at most
 // DemandWait.
 func (l *Ledger) awaitView(ctx context.Context, op *claimOp, demand int32) {
-	timeout := l.Clock.NewTimer(l.DemandWait)
-	defer timeout.Stop()
+	start := l.Clock.Now()
 	for {
 		changed := l.Pods.Changed(op.key)
-		if l.roomFor(ctx, op, demand) {
+		rest := l.DemandWait - l.Clock.Since(start)
+		if rest <= 0 || ctx.Err() != nil || l.roomFor(ctx, op, demand) {
 			return
 		}
-		select {
-		case <-changed:
-		case <-timeout.C():
-			return
-		case <-ctx.Done():
-			return
-		}
+		l.Runtime.Wait(rest, changed, ctx.Done())
 	}
 }
 
@@ -131,31 +126,34 @@ func (l *Ledger) roomFor(ctx context.Context, op *claimOp, demand int32) bool {
 
 // proof shares one live list among the claims of one version that need it.
 type proof struct {
-	mu      sync.Mutex
 	started time.Time
 	ev      *spread.Evidence
+	// gathering is closed when the list under way is done; nil while there is none.
+	gathering chan struct{}
 }
 
 // gather collects evidence that is newer than since. A list that another claim began after that serves
 // this one too.
 func (l *Ledger) gather(op *claimOp, r Request, since time.Time) (*spread.Evidence, error) {
 	a := l.account(op.key)
-	p := a.proof(r.Version)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ev != nil && p.started.After(since) {
-		return p.ev, nil
+	for {
+		p, ev, others := a.proof(r.Version, since)
+		switch {
+		case ev != nil:
+			return ev, nil
+		case others == nil:
+			return l.gatherFor(p, op, r, a)
+		}
+		l.Runtime.Wait(0, others, op.ctx.Done())
+		if err := op.ctx.Err(); err != nil {
+			return nil, fmt.Errorf("claim from WorkloadSpread %s: %w; %w", op.key, ErrUnproven, err)
+		}
 	}
-	started := l.Clock.Now()
-	ev, err := l.collect(op, r, a)
-	if err == nil {
-		p.started, p.ev = started, ev
-	}
-	return ev, err
 }
 
-// proof returns the shared proof of a version.
-func (a *account) proof(version string) *proof {
+// proof returns the shared proof of a version: with its evidence if that is newer than since, else
+// with the end of the gathering under way, else for the caller to gather.
+func (a *account) proof(version string, since time.Time) (*proof, *spread.Evidence, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	p := a.proofs[version]
@@ -163,7 +161,30 @@ func (a *account) proof(version string) *proof {
 		p = &proof{}
 		a.proofs[version] = p
 	}
-	return p
+	switch {
+	case p.ev != nil && p.started.After(since):
+		return p, p.ev, nil
+	case p.gathering == nil:
+		p.gathering = make(chan struct{})
+		return p, nil, nil
+	default:
+		return p, nil, p.gathering
+	}
+}
+
+// gatherFor collects evidence and shares it.
+func (l *Ledger) gatherFor(p *proof, op *claimOp, r Request, a *account) (ev *spread.Evidence, err error) {
+	started := l.Clock.Now()
+	defer func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if err == nil && ev != nil {
+			p.started, p.ev = started, ev
+		}
+		close(p.gathering)
+		p.gathering = nil
+	}()
+	return l.collect(op, r, a)
 }
 
 // collect reads live, in this order: the status, for the claims in doubt; the owner; its pods; the
@@ -193,6 +214,9 @@ func (l *Ledger) collect(op *claimOp, r Request, a *account) (*spread.Evidence, 
 	}
 	if before.Settled && before == after {
 		ev.Suspects = suspects
+		if before.Written > 0 {
+			ev.UnderWay = spread.SlowStart(youngerThan(before.Written, ev.View))
+		}
 	}
 	return ev, nil
 }
@@ -212,6 +236,17 @@ func (a *account) waiting(r Request, suspects map[spread.Token]struct{}) int32 {
 			if op.claim.Claims(t) {
 				delete(suspects, t)
 			}
+		}
+	}
+	return n
+}
+
+// youngerThan counts the pods that may have been created after a revision: all that were changed since.
+func youngerThan(revision uint64, v spread.View) int32 {
+	var n int32
+	for _, p := range v.Pods {
+		if r, err := state.Revision(p.ResourceVersion); err != nil || r > revision {
+			n++
 		}
 	}
 	return n

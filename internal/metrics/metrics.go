@@ -22,6 +22,10 @@ type Metrics struct {
 	conflicts *prometheus.CounterVec
 	ended     *prometheus.CounterVec
 	subset    *prometheus.GaugeVec
+	closed    *prometheus.GaugeVec
+	closedFor *prometheus.CounterVec
+	moved     *prometheus.CounterVec
+	allowList prometheus.Gauge
 }
 
 // New makes the instruments and registers them.
@@ -58,8 +62,24 @@ func New(registry prometheus.Registerer) *Metrics {
 			Name: "spillway_subset_replicas",
 			Help: "Pods of a subset over all versions: kind active, claimed, limit or missing (-1: no limit).",
 		}, []string{"namespace", "workloadspread", "subset", "kind"}),
+		closed: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "spillway_subset_unschedulable_since_seconds",
+			Help: "When a subset was closed because its pods could not be scheduled, in seconds since 1970; absent while it is open.",
+		}, []string{"namespace", "workloadspread", "subset"}),
+		closedFor: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_subset_unschedulable_seconds_total",
+			Help: "Time for which a subset was closed because its pods could not be scheduled; counted when the time ends.",
+		}, []string{"namespace", "workloadspread", "subset"}),
+		moved: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_pods_rescheduled_total",
+			Help: "Pods deleted because they could not be scheduled in their subset, to be made anew in another.",
+		}, []string{"namespace", "workloadspread", "subset"}),
+		allowList: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "spillway_allow_list_problems",
+			Help: "Entries of the allow-list of custom workloads that cannot be used.",
+		}),
 	}
-	registry.MustRegister(m.reviews, m.claims, m.commits, m.sizes, m.conflicts, m.ended, m.subset)
+	registry.MustRegister(m.reviews, m.claims, m.commits, m.sizes, m.conflicts, m.ended, m.subset, m.closed, m.closedFor, m.moved, m.allowList)
 	return m
 }
 
@@ -99,17 +119,37 @@ func (m *Metrics) ClaimsEnded(spread types.NamespacedName, reason v1alpha1.Reaso
 type Subset struct {
 	Name                            string
 	Active, Claimed, Limit, Missing int32
+	// ClosedSince is when the subset was closed; zero while it is open.
+	ClosedSince time.Time
 }
 
 // Observed sets what the subsets of a WorkloadSpread hold.
 func (m *Metrics) Observed(spread types.NamespacedName, subsets []Subset) {
-	m.subset.DeletePartialMatch(prometheus.Labels{"namespace": spread.Namespace, "workloadspread": spread.Name})
+	match := prometheus.Labels{"namespace": spread.Namespace, "workloadspread": spread.Name}
+	m.subset.DeletePartialMatch(match)
+	m.closed.DeletePartialMatch(match)
 	for _, s := range subsets {
+		if !s.ClosedSince.IsZero() {
+			m.closed.WithLabelValues(spread.Namespace, spread.Name, s.Name).Set(float64(s.ClosedSince.Unix()))
+		}
 		for kind, n := range map[string]int32{"active": s.Active, "claimed": s.Claimed, "limit": s.Limit, "missing": s.Missing} {
 			m.subset.WithLabelValues(spread.Namespace, spread.Name, s.Name, kind).Set(float64(n))
 		}
 	}
 }
+
+// WasClosed adds to the time for which a subset was closed.
+func (m *Metrics) WasClosed(spread types.NamespacedName, subset string, lasted time.Duration) {
+	m.closedFor.WithLabelValues(spread.Namespace, spread.Name, subset).Add(max(lasted.Seconds(), 0))
+}
+
+// Rescheduled counts pods that were deleted to be made anew in another subset.
+func (m *Metrics) Rescheduled(spread types.NamespacedName, subset string, n int) {
+	m.moved.WithLabelValues(spread.Namespace, spread.Name, subset).Add(float64(n))
+}
+
+// AllowList sets the number of entries of the allow-list that cannot be used.
+func (m *Metrics) AllowList(problems int) { m.allowList.Set(float64(problems)) }
 
 // Forget drops the series of a WorkloadSpread that is gone.
 func (m *Metrics) Forget(spread types.NamespacedName) {
@@ -118,4 +158,7 @@ func (m *Metrics) Forget(spread types.NamespacedName) {
 	m.claims.DeletePartialMatch(match)
 	m.conflicts.DeletePartialMatch(match)
 	m.ended.DeletePartialMatch(match)
+	m.closed.DeletePartialMatch(match)
+	m.closedFor.DeletePartialMatch(match)
+	m.moved.DeletePartialMatch(match)
 }

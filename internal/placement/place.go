@@ -50,7 +50,13 @@ func Place(pod *corev1.Pod, plan Plan) error {
 
 // Adopt records an assignment on a pod that runs already, and applies the metadata of the subset's patch
 // if metadata is set. Its spec stays as it is: a running pod's cannot be changed.
+//
+// A plan without a subset only writes the cost.
 func Adopt(pod *corev1.Pod, plan Plan, metadata bool) error {
+	if plan.Subset == nil {
+		writeCost(pod, plan.Cost)
+		return nil
+	}
 	if metadata && len(plan.Subset.Patch.Raw) > 0 {
 		var whole struct {
 			Metadata json.RawMessage `json:"metadata,omitempty"`
@@ -157,12 +163,20 @@ func record(pod *corev1.Pod, plan Plan) {
 		pod.Annotations = make(map[string]string)
 	}
 	pod.Annotations[v1alpha1.AnnotationMatched] = plan.Record.Encode()
-	if _, theirs := pod.Annotations[v1alpha1.PodDeletionCost]; plan.Cost == nil || (theirs && !ownCost(pod)) {
+	writeCost(pod, plan.Cost)
+}
+
+// writeCost leaves a cost of the user's own alone.
+func writeCost(pod *corev1.Pod, cost *int32) {
+	if _, theirs := pod.Annotations[v1alpha1.PodDeletionCost]; cost == nil || (theirs && !ownCost(pod)) {
 		return
 	}
-	cost := strconv.Itoa(int(*plan.Cost))
-	pod.Annotations[v1alpha1.PodDeletionCost] = cost
-	pod.Annotations[v1alpha1.AnnotationDeletionCost] = cost
+	if pod.Annotations == nil {
+		pod.Annotations = make(map[string]string)
+	}
+	text := strconv.Itoa(int(*cost))
+	pod.Annotations[v1alpha1.PodDeletionCost] = text
+	pod.Annotations[v1alpha1.AnnotationDeletionCost] = text
 }
 
 // ownCost reports whether the pod's deletion cost is one that Spillway wrote.

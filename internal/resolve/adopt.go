@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
@@ -14,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/placement"
 	"github.com/spillway-project/spillway/internal/spread"
 	"github.com/spillway-project/spillway/internal/state"
@@ -21,12 +23,33 @@ import (
 
 // Adoption is a running pod without an assignment, and the one it gets.
 type Adoption struct {
-	Pod  *corev1.Pod
+	Pod *corev1.Pod
+	// Plan is what the pod gets. One without a subset is for a pod that fits none: it only gets a cost,
+	// by which it goes before all others.
 	Plan placement.Plan
+	// Claimed: its claim stands in the status that was read.
+	Claimed bool
+}
+
+// claimsByStem indexes the outstanding claims.
+func claimsByStem(ws *appsv1alpha1.WorkloadSpread) map[string]spread.Token {
+	all := make(map[string]spread.Token)
+	for _, o := range ledger.ClaimsOf(ws) {
+		if o.Token.IsOurs() {
+			all[string(o.Token[:spread.TokenStem])] = o.Token
+		}
+	}
+	return all
+}
+
+// Belongs reports whether the WorkloadSpread's target is among the controllers above a stray pod. Its
+// filter is not asked: that needs the pod.
+func (r *Resolver) Belongs(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, s state.Stray) (bool, error) {
+	return r.above(ctx, ws, s.Namespace, &s.Owner)
 }
 
 // Adoptions lists live the pods of the WorkloadSpread's target that run without an assignment, and
-// finds each one's subset. Pods that fit none are left out.
+// finds each one's subset.
 func (p *Pods) Adoptions(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) ([]Adoption, error) {
 	selector, err := p.Resolver.Selector(ctx, ws)
 	if err != nil || selector == nil {
@@ -61,6 +84,7 @@ func (p *Pods) adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, list 
 		}
 	}
 	book.Recount(view)
+	claims := claimsByStem(ws)
 	slices.SortFunc(strays, func(a, b *corev1.Pod) int {
 		if c := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); c != 0 {
 			return c
@@ -74,6 +98,9 @@ func (p *Pods) adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, list 
 			return nil, err
 		}
 		if a != nil {
+			if t, claimed := claims[spread.AdoptionStem(pod.UID)]; claimed && a.Plan.Subset != nil {
+				a.Claimed, a.Plan.Record.UID = true, string(t)
+			}
 			out = append(out, *a)
 		}
 	}
@@ -97,17 +124,21 @@ func (p *Pods) adoptOne(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, te
 		func(i int) bool { return placement.Unchanged(pod, &ws.Spec.Subsets[i]) },
 		func(i int) bool { return book.HasRoom(facts.Version, i) })
 	if i < 0 {
-		return nil, nil //nolint:nilnil // it fits no subset
+		return strayed(pod, facts, terms), nil
 	}
 	rank, within := book.Take(facts.Version, i)
 	cost := terms.Cost(i, rank)
 	if !within {
 		cost = terms.SurplusCost(i, rank)
 	}
-	return &Adoption{Pod: pod, Plan: placement.Plan{
-		Subset: &ws.Spec.Subsets[i], Cost: &cost,
-		Record: v1alpha1.Record{Name: ws.Name, Subset: terms.Name(i), UID: string(spread.NewToken(p.Stem(), rank))},
-	}}, nil
+	plan := placement.Plan{
+		Subset: &ws.Spec.Subsets[i],
+		Record: v1alpha1.Record{Name: ws.Name, Subset: terms.Name(i), UID: string(spread.NewToken(spread.AdoptionStem(pod.UID), rank))},
+	}
+	if facts.Cost.Heeded {
+		plan.Cost = &cost
+	}
+	return &Adoption{Pod: pod, Plan: plan}, nil
 }
 
 // belongs reports whether the WorkloadSpread's target is above the pod, and its filter selects it.
@@ -115,15 +146,29 @@ func (r *Resolver) belongs(ctx context.Context, ws *appsv1alpha1.WorkloadSpread,
 	if ok, err := Selects(ws, pod.Labels); err != nil || !ok {
 		return false, err
 	}
-	for ref := metav1.GetControllerOfNoCopy(pod); ref != nil; {
+	return r.above(ctx, ws, pod.Namespace, metav1.GetControllerOfNoCopy(pod))
+}
+
+// above reports whether the target is the referenced controller, or one above it.
+func (r *Resolver) above(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, namespace string, ref *metav1.OwnerReference) (bool, error) {
+	for ref != nil {
 		if Targets(ws, groupKind(ref), ref.Name) {
 			return true, nil
 		}
-		owner, err := r.parent(ctx, pod.Namespace, ref)
-		if err != nil || owner == nil {
+		next, err := r.parent(ctx, namespace, ref)
+		if err != nil {
 			return false, err
 		}
-		ref = owner
+		ref = next
 	}
 	return false, nil
+}
+
+// strayed is for a pod that fits no subset: it goes first, where its controller heeds the cost.
+func strayed(pod *corev1.Pod, facts *spread.Pod, terms spread.Terms) *Adoption {
+	cost := terms.StrayCost()
+	if !facts.Cost.Heeded || (facts.Cost.Value != "" && !facts.Cost.Ours) || facts.Cost.Value == strconv.Itoa(int(cost)) {
+		return nil
+	}
+	return &Adoption{Pod: pod, Plan: placement.Plan{Cost: &cost}}
 }

@@ -5,11 +5,8 @@ import (
 	"fmt"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -40,7 +37,7 @@ func (p *Pods) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) 
 	}
 	want := types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
 	v, err := viewOf(list, func(key types.NamespacedName, _ *spread.Pod) bool { return key == want })
-	if err != nil || ws.Status.ObservedGeneration > 0 {
+	if err != nil || ws.Status.ObservedGeneration == ws.Generation {
 		return v, err
 	}
 	adoptions, err := p.adopt(ctx, ws, list)
@@ -48,6 +45,9 @@ func (p *Pods) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) 
 		return spread.View{}, err
 	}
 	for _, a := range adoptions {
+		if a.Claimed {
+			continue // that counts already
+		}
 		_, facts := state.FromPod(a.Pod)
 		facts.Subset, facts.Token = a.Plan.Record.Subset, spread.Token(a.Plan.Record.UID)
 		v.Pods = append(v.Pods, facts)
@@ -57,14 +57,9 @@ func (p *Pods) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) 
 
 // ListOwner implements ledger.Pods.
 func (p *Pods) ListOwner(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, owner ledger.Owner) (spread.View, error) {
-	var rs appsv1.ReplicaSet
-	key := types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}
-	var selector *metav1.LabelSelector // every pod of the namespace, should the owner be gone
-	switch err := p.Resolver.Live.Get(ctx, key, &rs); {
-	case err == nil && rs.UID == owner.UID:
-		selector = rs.Spec.Selector
-	case err != nil && !apierrors.IsNotFound(err):
-		return spread.View{}, fmt.Errorf("read ReplicaSet %s: %w", key, err)
+	selector, err := p.Resolver.ownerSelector(ctx, owner)
+	if err != nil {
+		return spread.View{}, err
 	}
 	list, err := p.Resolver.listPods(ctx, owner.Namespace, selector)
 	if err != nil {
@@ -82,13 +77,9 @@ func (p *Pods) ListOwner(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, o
 // listPods reads pods live. The list is consistent: it shows every pod that was stored before the
 // call. A nil selector selects all.
 func (r *Resolver) listPods(ctx context.Context, namespace string, selector *metav1.LabelSelector) (*corev1.PodList, error) {
-	where := labels.Everything()
-	if selector != nil {
-		s, err := metav1.LabelSelectorAsSelector(selector)
-		if err != nil {
-			return nil, fmt.Errorf("read a workload's selector: %w", err)
-		}
-		where = s
+	where, err := everything(selector)
+	if err != nil {
+		return nil, err
 	}
 	var pods corev1.PodList
 	if err := r.Live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: where}); err != nil {

@@ -6,13 +6,11 @@ import (
 	"strings"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/spillway-project/spillway/internal/ledger"
@@ -23,6 +21,24 @@ import (
 type Resolver struct {
 	// Cache reads from informers, Live from the API server.
 	Cache, Live client.Reader
+	// Mapper finds the served version of a kind.
+	Mapper meta.RESTMapper
+	// Scales reads scale subresources, of custom kinds.
+	Scales client.SubResourceClientConstructor
+	// Kinds returns the kinds that are known now; nil for the built-in ones.
+	Kinds func() *workload.Kinds
+	// Links remembers owners of kinds that no informer watches.
+	Links *Links
+	// Wishes remembers what ReplicaSets wanted; nil knows nothing.
+	Wishes *Wishes
+}
+
+// Known returns the kinds that are known now.
+func (r *Resolver) Known() *workload.Kinds {
+	if r.Kinds == nil {
+		return nil
+	}
+	return r.Kinds()
 }
 
 // Match is what was found for a pod. Spread is shared with the cache and must not be written to.
@@ -32,8 +48,10 @@ type Match struct {
 	Owner ledger.Owner
 	// Kind is what is known of the controller's kind.
 	Kind workload.Kind
-	// Version is the pod's template version.
-	Version string
+	// Version is the pod's template version, Revision that of kinds that are updated in place.
+	Version, Revision string
+	// Numbered: the target numbers this pod, and its subset follows from the number.
+	Numbered bool
 }
 
 // Pod returns the WorkloadSpread that selects a pod to be created in the namespace, or nil. Several
@@ -43,7 +61,8 @@ func (r *Resolver) Pod(ctx context.Context, namespace string, pod *corev1.Pod) (
 	if ref == nil {
 		return nil, nil //nolint:nilnil // no match is an answer
 	}
-	kind, known := workload.Lookup(groupKind(ref))
+	kinds := r.Known()
+	kind, known := kinds.Lookup(groupKind(ref))
 	if !known {
 		return nil, nil //nolint:nilnil // as above
 	}
@@ -52,12 +71,14 @@ func (r *Resolver) Pod(ctx context.Context, namespace string, pod *corev1.Pod) (
 		return nil, err
 	}
 	match := &Match{
-		Kind:    kind,
-		Owner:   ledger.Owner{Namespace: namespace, Name: ref.Name, UID: ref.UID},
-		Version: workload.VersionOf(kind.GroupKind, pod.Labels),
+		Kind:     kind,
+		Owner:    ledger.Owner{Kind: kind.GroupKind, Namespace: namespace, Name: ref.Name, UID: ref.UID},
+		Version:  workload.VersionOf(kind.GroupKind, pod.Labels),
+		Revision: workload.RevisionOf(pod.Labels),
 	}
 	for ref != nil {
 		if match.Spread = targeting(spreads, ref); match.Spread != nil {
+			match.Numbered = kind.Ordinals && ref.UID == match.Owner.UID
 			break
 		}
 		if ref, err = r.parent(ctx, namespace, ref); err != nil {
@@ -69,18 +90,6 @@ func (r *Resolver) Pod(ctx context.Context, namespace string, pod *corev1.Pod) (
 	}
 	match.Owner.Demand = r.cachedDemand(ctx, match)
 	return match, nil
-}
-
-// parent returns the controller of the referenced object, nil when there is none or the chain ends.
-func (r *Resolver) parent(ctx context.Context, namespace string, ref *metav1.OwnerReference) (*metav1.OwnerReference, error) {
-	if groupKind(ref) != workload.ReplicaSet {
-		return nil, nil //nolint:nilnil // the end of the chain
-	}
-	rs, err := r.replicaSet(ctx, namespace, ref)
-	if err != nil || rs == nil {
-		return nil, err
-	}
-	return metav1.GetControllerOfNoCopy(rs), nil
 }
 
 // candidates returns the WorkloadSpreads of a namespace whose filter selects the pod.
@@ -139,39 +148,6 @@ func Targets(ws *appsv1alpha1.WorkloadSpread, gk schema.GroupKind, name string) 
 
 func groupKind(ref *metav1.OwnerReference) schema.GroupKind {
 	return schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
-}
-
-// replicaSet reads a ReplicaSet, live when the cache does not have it yet: the first pod of a new
-// ReplicaSet is often here before the watch event. One that does not exist has no pods to place.
-func (r *Resolver) replicaSet(ctx context.Context, namespace string, ref *metav1.OwnerReference) (*appsv1.ReplicaSet, error) {
-	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
-	var rs appsv1.ReplicaSet
-	err := r.Cache.Get(ctx, key, &rs, client.UnsafeDisableDeepCopy)
-	if apierrors.IsNotFound(err) || (err == nil && rs.UID != ref.UID) {
-		err = r.Live.Get(ctx, key, &rs)
-	}
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil //nolint:nilnil // gone
-	case err != nil:
-		return nil, fmt.Errorf("read ReplicaSet %s: %w", key, err)
-	case rs.UID != ref.UID:
-		return nil, nil //nolint:nilnil // another of the same name
-	}
-	return &rs, nil
-}
-
-// cachedDemand returns what the owner wants as far as the cache knows, 0 for unknown.
-func (r *Resolver) cachedDemand(ctx context.Context, m *Match) int32 {
-	if !m.Kind.Demand {
-		return 0
-	}
-	var rs appsv1.ReplicaSet
-	key := types.NamespacedName{Namespace: m.Owner.Namespace, Name: m.Owner.Name}
-	if err := r.Cache.Get(ctx, key, &rs, client.UnsafeDisableDeepCopy); err != nil || rs.UID != m.Owner.UID {
-		return 0
-	}
-	return replicasOf(rs.Spec.Replicas)
 }
 
 // replicasOf applies the API's default for an absent replica count.

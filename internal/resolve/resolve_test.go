@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/workload"
 )
 
 func web(replicas *int32) *appsv1.Deployment {
@@ -78,7 +79,7 @@ func TestDemandIsSettledWhenItsControllerHasActed(t *testing.T) {
 	three := int32(3)
 	rs := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web-1", UID: "rs", Generation: 2}, Spec: appsv1.ReplicaSetSpec{Replicas: &three}}
 	rs.Status.ObservedGeneration = 1
-	owner := ledger.Owner{Namespace: "ns", Name: "web-1", UID: "rs"}
+	owner := ledger.Owner{Kind: workload.ReplicaSet, Namespace: "ns", Name: "web-1", UID: "rs"}
 	if d, err := resolver(t, rs).Demand(t.Context(), owner); err != nil || d.Settled || d.Replicas != 3 {
 		t.Errorf("not acted on yet: got %+v, %v", d, err)
 	}
@@ -89,6 +90,27 @@ func TestDemandIsSettledWhenItsControllerHasActed(t *testing.T) {
 	owner.UID = "another"
 	if _, err := resolver(t, rs).Demand(t.Context(), owner); err == nil {
 		t.Error("another ReplicaSet of the same name was taken for the owner")
+	}
+}
+
+// TestAnOwnerThatCreatesAPodWantsOne: a cache that says otherwise is behind, and 0 would stand for
+// "unknown".
+func TestAnOwnerThatCreatesAPodWantsOne(t *testing.T) {
+	rs := func(n int32) *appsv1.ReplicaSet {
+		return &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "web-1", UID: "rs"}, Spec: appsv1.ReplicaSetSpec{Replicas: &n}}
+	}
+	match := &Match{Kind: workload.Kind{Demand: true}, Owner: ledger.Owner{Kind: workload.ReplicaSet, Namespace: "ns", Name: "web-1", UID: "rs"}}
+	for name, tc := range map[string]struct {
+		objects []client.Object
+		want    int32
+	}{
+		"three":                  {[]client.Object{rs(3)}, 3},
+		"none, before it scaled": {[]client.Object{rs(0)}, 1},
+		"not in the cache yet":   {nil, 1},
+	} {
+		if got := resolver(t, tc.objects...).cachedDemand(t.Context(), match); got != tc.want {
+			t.Errorf("%s: got %d, want %d", name, got, tc.want)
+		}
 	}
 }
 

@@ -1,10 +1,16 @@
 package spread
 
 import (
+	"hash/fnv"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
@@ -83,6 +89,34 @@ func (b *Book) Take(version string, i int) (rank int32, within bool) {
 	e.ranks.take(rank)
 	e.replicas++
 	return rank, within
+}
+
+// AdoptionStem is the random part of the token of a pod that is adopted: always the same for a pod, so
+// that its claim is known as its own by whoever meets it.
+func AdoptionStem(pod types.UID) string {
+	h := fnv.New64a()
+	h.Write([]byte(pod))
+	digits := strconv.FormatUint(h.Sum64(), 36)
+	return strings.Repeat("0", max(TokenStem-len(digits), 0)) + digits[max(len(digits)-TokenStem, 0):]
+}
+
+// Enter enters the claim of a pod that runs already and is about to be recorded on a subset, whatever
+// the limit: from then on every count knows it, also one from a view in which it is not recorded yet.
+// A pod that has a claim keeps it.
+func (b *Book) Enter(version, subset string, t Token, now time.Time) {
+	at := b.terms.Index(subset)
+	if at < 0 {
+		return
+	}
+	p := b.page(version)
+	for i := range p.entries {
+		for have := range p.entries[i].claims {
+			if have.stem() == t.stem() {
+				return
+			}
+		}
+	}
+	p.entries[at].claim(t, metav1.NewTime(now.Truncate(time.Second)))
 }
 
 // HasRoom reports whether the i-th subset would take another pod of the version.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
@@ -21,8 +20,9 @@ type Book struct {
 	limits []int32 // by subset, for the current replicas
 	pages  map[string]*page
 
-	blocked  []bool // by subset: the aggregate's condition Schedulable is False
-	observed uint64 // revision of the view that the counts come from; 0 for none
+	health   []health // by subset
+	observed uint64   // revision of the view that the counts come from; 0 for none
+	turnover Turnover
 
 	disproved []Dead
 }
@@ -32,6 +32,8 @@ type page struct {
 	entries []entry // by subset
 	// others counts active pods without an assignment; known only after a recount.
 	others int32
+	// leaving counts, by subset, the pods of a revision that is being replaced; see Turnover.
+	leaving []int32
 }
 
 // entry is the account of one subset in one version.
@@ -51,18 +53,12 @@ func Open(terms Terms, status *appsv1alpha1.WorkloadSpreadStatus, replicas int32
 		terms:    terms,
 		limits:   make([]int32, terms.Len()),
 		pages:    make(map[string]*page, len(status.VersionedSubsetStatuses)),
-		blocked:  make([]bool, terms.Len()),
 		observed: observedRevision(status),
 	}
 	for i, l := range terms.limits {
 		b.limits[i] = l.Of(replicas)
 	}
-	for i := range status.SubsetStatuses {
-		s := &status.SubsetStatuses[i]
-		if at := terms.Index(s.Name); at >= 0 {
-			b.blocked[at] = isBlocked(s.Conditions)
-		}
-	}
+	b.healths(status)
 	for version, stored := range status.VersionedSubsetStatuses {
 		p := b.page(version)
 		for i := range stored {
@@ -90,15 +86,6 @@ func (e *entry) claim(t Token, at metav1.Time) {
 	e.ranks.take(t.rank())
 }
 
-func isBlocked(conditions []appsv1alpha1.WorkloadSpreadSubsetCondition) bool {
-	for i := range conditions {
-		if conditions[i].Type == v1alpha1.ConditionSchedulable {
-			return conditions[i].Status == corev1.ConditionFalse
-		}
-	}
-	return false
-}
-
 // page returns the account of a version, opening it when there is none.
 func (b *Book) page(version string) *page {
 	p := b.pages[version]
@@ -113,10 +100,14 @@ func (b *Book) page(version string) *page {
 // tell: then nothing is known, and a view at least as new as the status itself has to be brought.
 func (b *Book) Observed() uint64 { return b.observed }
 
+// Renew forgets which view the counts come from, so that the next recount sets it.
+func (b *Book) Renew() { b.observed = 0 }
+
 // Recount replaces the counts of all versions by those of a view of all pods of the WorkloadSpread,
 // and drops the claims whose pods it shows. It returns false, and changes nothing, when the view is
 // older than the one the counts come from: pods whose claims were dropped since would be forgotten.
 func (b *Book) Recount(v View) bool {
+	defer b.leave(v)
 	if v.Revision == 0 || v.Revision < b.observed {
 		b.markRanks(v)
 		return false
@@ -219,12 +210,18 @@ func (b *Book) count(pod *Pod) {
 	e := &b.page(pod.Version).entries[at]
 	// Even a pod that has ended settles its claim: the creation is no longer under way.
 	delete(e.claims, pod.Token)
-	delete(e.claims, Token(pod.Name))
+	if at, ok := e.claims[Token(pod.Name)]; ok && (pod.Active || pod.Created >= at.Unix()-reuseSkew) {
+		delete(e.claims, Token(pod.Name)) // but not that of the next pod of the same name
+	}
 	if pod.Active {
 		e.replicas++
 		e.ranks.take(pod.Token.rank())
 	}
 }
+
+// reuseSkew is how many seconds the clocks of the API server and of a webhook may be apart when a
+// pod's name is used again.
+const reuseSkew = 5
 
 // markRanks enters the ranks of a view that is too old to count from: they may be free by now, but
 // taking one of them twice would be worse than leaving a gap.

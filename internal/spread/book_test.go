@@ -7,11 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
-
-	"github.com/spillway-project/spillway/api/v1alpha1"
 )
 
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -52,16 +49,6 @@ func TestClaimsFillSubsetsInOrder(t *testing.T) {
 	}
 	if want, got := "a:0+2/0 b:0+2/0 c:0+0/-1 ", counts(b); want != got {
 		t.Errorf("counts %q, want %q", got, want)
-	}
-}
-
-func TestABlockedSubsetIsPassedOver(t *testing.T) {
-	status := &appsv1alpha1.WorkloadSpreadStatus{SubsetStatuses: []appsv1alpha1.WorkloadSpreadSubsetStatus{{
-		Name: "a", Conditions: []appsv1alpha1.WorkloadSpreadSubsetCondition{{Type: v1alpha1.ConditionSchedulable, Status: corev1.ConditionFalse}},
-	}}}
-	g := Open(termsOf([]Limit{{count, 2}, {}}), status, 4).Claim(claim(1))
-	if diff := cmp.Diff(Grant{Outcome: Placed, Subset: 1, Passed: []Passed{{0, v1alpha1.ReasonSubsetUnschedulable}}}, g); diff != "" {
-		t.Error(diff)
 	}
 }
 

@@ -24,6 +24,11 @@ type Claim struct {
 	// Ranked: the pods of this workload get a rank (percentages, on a kind that heeds the deletion
 	// cost). Then unlimited subsets are claimed from too: a rank must not be given twice.
 	Ranked bool
+	// Revision of the pod's template, for kinds with a Turnover.
+	Revision string
+	// Position of a numbered pod in the order of its workload, from 0; nil for pods without numbers.
+	// Each subset takes the positions that its limit covers, and nothing is counted.
+	Position *int32
 	// Demand is the number of pods that the owner wants, or 0 when it is not known: the owner never
 	// has more alive and under creation.
 	Demand int32
@@ -74,6 +79,12 @@ type Passed struct {
 // tells creations that are surely still under way from those worth a look.
 const suspectAge = time.Second
 
+// inDoubt reports whether a claim is old enough to be suspected. One from the future is too: the clock
+// of the machine that entered it was ahead, or this one has been set back, and nobody can tell its age.
+func inDoubt(at, now time.Time, age time.Duration) bool {
+	return now.Sub(at) >= age || at.After(now)
+}
+
 // Claim finds a place for a pod and, if the place is limited or ranked, enters the claim.
 func (b *Book) Claim(c Claim) Grant {
 	if g, ok := b.outstanding(&c); ok {
@@ -84,15 +95,28 @@ func (b *Book) Claim(c Claim) Grant {
 		weight = b.weigh(c.Version, c.Evidence)
 		c.Demand = c.Evidence.Demand
 	}
-	g := b.choose(c.Version)
-	crowded := g.Outcome == NoRoom || g.passedFull()
-	if crowded && c.Demand > 0 && b.Total(c.Version)+1 > c.Demand && b.waits(&c, g.Outcome, weight) {
+	g := b.choose(&c)
+	if c.Demand > 0 && b.surprising(&c, &g) && b.waits(&c, g.Outcome, weight) {
 		return Grant{Outcome: Unproven, Passed: g.Passed}
 	}
 	if g.Outcome == Placed {
 		b.enter(c, &g)
 	}
 	return g
+}
+
+// surprising reports whether a pod goes past a full subset although its owner has all the pods it wants.
+// Pods that found no room are in no view but that of evidence: without it, nobody can say that this
+// pod replaces one of them and not one of those that have a place.
+func (b *Book) surprising(c *Claim, g *Grant) bool {
+	switch {
+	case c.Position != nil || (g.Outcome != NoRoom && !g.passedFull()):
+		return false
+	case g.Outcome == NoRoom && c.Evidence == nil && b.Total(c.Version) > 0:
+		return true
+	default:
+		return b.Total(c.Version)+1 > c.Demand
+	}
 }
 
 // waits decides about a pod that goes past a full subset although its owner has all the pods it wants
@@ -103,11 +127,10 @@ func (b *Book) waits(c *Claim, outcome Outcome, w weight) bool {
 		return true
 	case w == void || !b.claimedAny(c.Version):
 		return false // no claim that could be dead: the owner does want more than it says
-	case outcome == NoRoom:
-		return true // a place is free for certain, only not yet where
+	case outcome == NoRoom, w == ambiguous:
+		return true // a place is free for certain, only not yet where: none beyond it is given away
 	default:
-		// Proven deaths in several subsets: as many pods go on as the others can still bring. Nothing
-		// proven: creations under way hide the dead ones, and will soon not.
+		// Nothing proven: creations under way hide the dead ones, and will soon not.
 		return w == inconclusive && !c.Last
 	}
 }
@@ -148,25 +171,47 @@ func (c *Claim) Claims(t Token) bool {
 }
 
 // choose walks the subsets in order and returns the first that is schedulable and has room.
-func (b *Book) choose(version string) Grant {
+func (b *Book) choose(c *Claim) Grant {
+	if c.Position != nil {
+		return b.chooseNumbered(*c.Position)
+	}
 	var g Grant
-	p := b.pages[version]
 	for i := range b.limits {
-		var replicas, claims int32
-		if p != nil {
-			replicas, claims = p.entries[i].replicas, p.entries[i].claimed()
-		}
-		switch {
-		case b.blocked[i]:
-			g.Passed = append(g.Passed, Passed{i, v1alpha1.ReasonSubsetUnschedulable})
-		case b.room(i, replicas, claims) == 0:
-			g.Passed = append(g.Passed, Passed{i, v1alpha1.ReasonSubsetFull})
-		default:
+		switch reason := b.obstacle(i, c); reason {
+		case "":
 			g.Outcome, g.Subset = Placed, i
 			return g
+		default:
+			g.Passed = append(g.Passed, Passed{i, reason})
 		}
 	}
 	return g
+}
+
+// obstacle returns why a subset cannot take the pod; empty when it can.
+func (b *Book) obstacle(i int, c *Claim) v1alpha1.Reason {
+	if reason := b.closed(i); reason != "" {
+		return reason
+	}
+	var replicas, claims int32
+	if p := b.pages[c.Version]; p != nil {
+		replicas, claims = p.entries[i].replicas, p.entries[i].claimed()
+	}
+	if b.room(i, replicas, claims) == 0 && b.allowance(i, c) <= 0 {
+		return v1alpha1.ReasonSubsetFull
+	}
+	return ""
+}
+
+// closed returns why a subset takes no pod, whatever its limit.
+func (b *Book) closed(i int) v1alpha1.Reason {
+	switch h := &b.health[i]; {
+	case h.state == blocked:
+		return v1alpha1.ReasonSubsetUnschedulable
+	case h.state == probing && h.probe != "":
+		return v1alpha1.ReasonProbing
+	}
+	return ""
 }
 
 func (g Grant) passedFull() bool {
@@ -182,8 +227,12 @@ func (g Grant) passedFull() bool {
 // are given, and in any subset while claims are in doubt (the demand arithmetic is exact only if it
 // knows every creation under way).
 func (b *Book) enter(c Claim, g *Grant) {
-	counted := b.limits[g.Subset] != Unlimited || c.Ranked
-	if !counted && !b.doubtful(c.Version, c.Now) {
+	probe := b.health[g.Subset].state == probing
+	counted := b.limits[g.Subset] != Unlimited || c.Ranked || (c.Demand > 0 && g.passedFull())
+	if c.Position != nil && !probe {
+		return
+	}
+	if !counted && !probe && !b.doubtful(c.Version, c.Now) {
 		return
 	}
 	e := &b.page(c.Version).entries[g.Subset]
@@ -197,6 +246,9 @@ func (b *Book) enter(c Claim, g *Grant) {
 		g.Token = Token(c.Stem)
 	}
 	e.claim(g.Token, metav1.NewTime(c.Now.Truncate(time.Second)))
+	if probe {
+		b.health[g.Subset].probe = g.Token
+	}
 }
 
 func (e *entry) claimed() int32 { return int32(len(e.claims)) } //nolint:gosec // pods of one workload
@@ -209,7 +261,7 @@ func (b *Book) doubtful(version string, now time.Time) bool {
 	}
 	for i := range p.entries {
 		for _, at := range p.entries[i].claims {
-			if now.Sub(at.Time) > suspectAge+time.Second { // times are kept to the second
+			if inDoubt(at.Time, now, suspectAge+time.Second) { // times are kept to the second
 				return true
 			}
 		}

@@ -7,7 +7,6 @@ import (
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
@@ -25,7 +24,7 @@ func (b *Book) Status(old *appsv1alpha1.WorkloadSpreadStatus, now time.Time) (*a
 		s.VersionedSubsetStatuses[version] = b.pageStatus(p)
 	}
 	s.SubsetStatuses = b.aggregate(old, metav1.NewTime(now.Truncate(time.Second)))
-	return s, !equality.Semantic.DeepEqual(old, s)
+	return s, !sameStatus(old, s)
 }
 
 func (b *Book) pageStatus(p *page) []appsv1alpha1.WorkloadSpreadSubsetStatus {
@@ -67,7 +66,7 @@ func (b *Book) aggregate(old *appsv1alpha1.WorkloadSpreadStatus, now metav1.Time
 			Name:            b.terms.Name(i),
 			Replicas:        replicas,
 			MissingReplicas: b.room(i, replicas, claims),
-			Conditions:      conditionsOf(old, b.terms.Name(i)),
+			Conditions:      append(conditionsOf(old, b.terms.Name(i)), b.healthConditions(i, now)...),
 		}
 	}
 	if len(row) > 0 && b.observed > 0 {
@@ -76,12 +75,12 @@ func (b *Book) aggregate(old *appsv1alpha1.WorkloadSpreadStatus, now metav1.Time
 	return row
 }
 
-// conditionsOf returns a copy of the aggregate's conditions of a subset, without the view: that one
-// belongs to the whole and stands on the first subset, whichever that is.
+// conditionsOf returns a copy of the aggregate's conditions of a subset, without those that are written
+// anew each time.
 func conditionsOf(old *appsv1alpha1.WorkloadSpreadStatus, subset string) []appsv1alpha1.WorkloadSpreadSubsetCondition {
 	for i := range old.SubsetStatuses {
 		if old.SubsetStatuses[i].Name == subset {
-			return slices.DeleteFunc(slices.Clone(old.SubsetStatuses[i].Conditions), isView)
+			return slices.DeleteFunc(slices.Clone(old.SubsetStatuses[i].Conditions), managed)
 		}
 	}
 	return nil

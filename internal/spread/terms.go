@@ -2,6 +2,7 @@ package spread
 
 import (
 	"fmt"
+	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 )
@@ -15,6 +16,9 @@ type Terms struct {
 	// Percent: some limit is a percentage, so the workload's replicas have to be known, and every
 	// subset's pods are ranked so that a scale-in keeps the ratio.
 	Percent bool
+	// Critical is how long a pod may be in trouble before its subset is closed and the pod moved; 0
+	// for a spread that does not reschedule.
+	Critical time.Duration
 	// Free: exactly one subset, without a limit. There is nothing to count (OpenKruise's shortcut).
 	Free bool
 }
@@ -37,6 +41,7 @@ func ParseTerms(spec *appsv1alpha1.WorkloadSpreadSpec) (Terms, error) {
 		t.limits = append(t.limits, l)
 		t.Percent = t.Percent || l.IsPercent()
 	}
+	t.Critical = critical(&spec.ScheduleStrategy)
 	t.Free = len(t.limits) == 1 && t.limits[0].IsUnlimited()
 	return t, nil
 }
@@ -57,3 +62,27 @@ func (t Terms) Index(name string) int {
 
 // Limit returns the limit of the i-th subset.
 func (t Terms) Limit(i int) Limit { return t.limits[i] }
+
+// critical reads the strategy: rescheduling is on when the type is Adaptive and the seconds are given
+// and above 0 (OpenKruise).
+func critical(s *appsv1alpha1.WorkloadSpreadScheduleStrategy) time.Duration {
+	if s.Type != appsv1alpha1.AdaptiveWorkloadSpreadScheduleStrategyType || s.Adaptive == nil || s.Adaptive.RescheduleCriticalSeconds == nil {
+		return 0
+	}
+	return max(time.Duration(*s.Adaptive.RescheduleCriticalSeconds)*time.Second, 0)
+}
+
+// Adaptive reports whether subsets are closed when their pods cannot be scheduled. With one subset
+// there is nowhere else to go.
+func (t Terms) Adaptive() bool { return t.Critical > 0 && len(t.names) > 1 }
+
+// Numbered returns an error when the terms are not for pods that go to subsets by their number: those
+// need limits that do not change with the workload's size (OpenKruise).
+func (t Terms) Numbered() error {
+	for i, l := range t.limits {
+		if l.IsPercent() {
+			return fmt.Errorf("spec.subsets[%d].maxReplicas of subset %q: the pods of a StatefulSet go to subsets by their number: give a number of pods instead of a percentage", i, t.names[i])
+		}
+	}
+	return nil
+}

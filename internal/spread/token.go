@@ -31,11 +31,14 @@ func NewToken(stem string, rank int32) Token {
 // stem returns the random part of a token, or the whole text when it is none (a pod's name, or a
 // UUID that OpenKruise drew).
 func (t Token) stem() string {
-	if len(t) < TokenStem || len(t) > TokenMax {
+	if !t.IsOurs() {
 		return string(t)
 	}
 	return string(t[:TokenStem])
 }
+
+// IsOurs reports whether the token has the form that Spillway gives: no name, and no UUID.
+func (t Token) IsOurs() bool { return len(t) >= TokenStem && len(t) <= TokenMax }
 
 // rank returns the rank that the token carries, or 0.
 func (t Token) rank() int32 {

@@ -8,16 +8,73 @@ import (
 type Pod struct {
 	Name string
 	UID  types.UID
+	// ResourceVersion is for preconditions of writes.
+	ResourceVersion string
 	// Owner is the UID of the pod's controller.
 	Owner types.UID
 	// Version is the template version (workload.VersionOf).
 	Version string
+	// Revision is the template's revision of kinds that are updated in place (workload.RevisionOf).
+	Revision string
 	// Subset is the subset recorded on the pod; empty for a pod without an assignment.
 	Subset string
 	// Token is the record's uid; empty for pods that were admitted by name.
 	Token Token
 	// Active: not terminating, and neither succeeded nor failed.
 	Active bool
+	// Bound: the pod has a node.
+	Bound bool
+	// Created is the creation time in seconds since 1970.
+	Created int64
+	// Trouble says whether the scheduler finds no node for the pod.
+	Trouble Trouble
+	// Cost is the pod's deletion cost.
+	Cost Cost
+	// Standing is what decides which of several pods a ReplicaSet's controller removes first.
+	Standing Standing
+}
+
+// Trouble is a pod's condition PodScheduled, when it is False with the reason Unschedulable and the
+// pod waits without a node. A gated pod is not in trouble.
+type Trouble struct {
+	// Since is when the condition turned False, in seconds since 1970; 0 for no trouble.
+	Since int64
+	// Message is the scheduler's.
+	Message string
+}
+
+// Cost is a pod's deletion cost.
+type Cost struct {
+	// Value of the annotation; empty for none.
+	Value string
+	// Ours: Spillway wrote it, or OpenKruise did before Spillway took over. Any other value is the
+	// user's own.
+	Ours bool
+	// Written: Spillway wrote it, and recorded that.
+	Written bool
+	// Heeded: the pod's controller removes pods by their cost.
+	Heeded bool
+}
+
+// Standing holds the criteria, after the deletion cost, by which a ReplicaSet's controller picks the
+// pods that go first (k8s.io/kubernetes pkg/controller ActivePodsWithRanks).
+type Standing struct {
+	// Phase: 0 pending, 1 unknown, 2 running.
+	Phase uint8
+	Ready bool
+	// ReadySince in seconds since 1970; 0 for never.
+	ReadySince int64
+	Restarts   int32
+}
+
+// Alike reports whether nothing about the pod has changed that could change a count, a plan or a
+// condition. What is left aside only breaks ties, or is wanted fresh whenever it is used.
+func (p *Pod) Alike(q *Pod) bool {
+	a, b := *p, *q
+	for _, x := range []*Pod{&a, &b} {
+		x.ResourceVersion, x.Trouble.Message, x.Standing = "", "", Standing{}
+	}
+	return a == b
 }
 
 // View is a set of pods as it stood at one moment: the pods of one WorkloadSpread, or those of one

@@ -16,15 +16,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/spread"
-	"github.com/spillway-project/spillway/internal/workload"
 )
 
 // Pods is the view of pods. The zero value is not usable; see NewPods. Its methods are safe for
@@ -35,27 +32,60 @@ type Pods struct {
 	spreads  map[types.NamespacedName]*roster
 	// where finds a pod's roster again when its record changes or it goes.
 	where map[types.UID]types.NamespacedName
+	// strays are the pods that could be adopted, by namespace.
+	strays map[string]map[types.UID]Stray
 
 	synced atomic.Bool
-	notify func(types.NamespacedName)
+	listen Listener
+}
+
+// Listener is told what changes, without locks held. Its functions must not block; either may be nil.
+type Listener struct {
+	// Changed: the pods of a WorkloadSpread did.
+	Changed func(types.NamespacedName)
+	// Strayed: there is a pod that could be adopted.
+	Strayed func(Stray)
 }
 
 // roster holds the pods recorded on one WorkloadSpread.
 type roster struct {
-	pods    map[types.UID]*spread.Pod
+	pods map[types.UID]*spread.Pod
+	// gone are the last pods that went, without their names: a name comes again, a token does not.
+	// A pod may come and go between two commits; its claim would never be seen to have become a pod.
+	gone    []*spread.Pod
 	changed chan struct{} // closed at the next change
 }
 
-// NewPods returns an empty view. notify, if given, is called after each change of the pods of a
-// WorkloadSpread, without locks held; it must not block.
-func NewPods(notify func(types.NamespacedName)) *Pods {
-	if notify == nil {
-		notify = func(types.NamespacedName) {}
+// goneKept is the number of pods that are remembered when they are gone: more than come and go
+// between two commits.
+const goneKept = 64
+
+// bury remembers that there was a pod.
+func (r *roster) bury(pod *spread.Pod) {
+	if pod.Token == "" {
+		return
+	}
+	was := *pod
+	was.Name, was.Active = "", false
+	if len(r.gone) == goneKept {
+		r.gone = append(r.gone[:0:0], r.gone[1:]...)
+	}
+	r.gone = append(r.gone, &was)
+}
+
+// NewPods returns an empty view.
+func NewPods(listen Listener) *Pods {
+	if listen.Changed == nil {
+		listen.Changed = func(types.NamespacedName) {}
+	}
+	if listen.Strayed == nil {
+		listen.Strayed = func(Stray) {}
 	}
 	return &Pods{
 		spreads: make(map[types.NamespacedName]*roster),
 		where:   make(map[types.UID]types.NamespacedName),
-		notify:  notify,
+		strays:  make(map[string]map[types.UID]Stray),
+		listen:  listen,
 	}
 }
 
@@ -76,16 +106,18 @@ func (p *Pods) Run(ctx context.Context, client kubernetes.Interface) {
 // Synced reports whether the first list has been taken in.
 func (p *Pods) Synced() bool { return p.synced.Load() }
 
-// View returns the pods recorded on a WorkloadSpread and the revision up to which they are complete.
+// View returns the pods recorded on a WorkloadSpread, the last ones that went included, and the revision
+// up to which they are complete.
 func (p *Pods) View(key types.NamespacedName) spread.View {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	v := spread.View{Revision: p.revision}
 	if r := p.spreads[key]; r != nil {
-		v.Pods = make([]*spread.Pod, 0, len(r.pods))
+		v.Pods = make([]*spread.Pod, 0, len(r.pods)+len(r.gone))
 		for _, pod := range r.pods {
 			v.Pods = append(v.Pods, pod)
 		}
+		v.Pods = append(v.Pods, r.gone...)
 	}
 	return v
 }
@@ -115,32 +147,6 @@ func (p *Pods) Forget(key types.NamespacedName) {
 		close(r.changed)
 		delete(p.spreads, key)
 	}
-}
-
-// FromPod reduces a pod to what the arithmetic needs, and names the WorkloadSpread that it is
-// recorded on (the zero name for none).
-func FromPod(pod *corev1.Pod) (types.NamespacedName, *spread.Pod) {
-	out := &spread.Pod{
-		Name: pod.Name, UID: pod.UID,
-		Version: workload.VersionIgnored,
-		Active:  IsActive(pod),
-	}
-	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
-		out.Owner = ref.UID
-		gk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
-		out.Version = workload.VersionOf(gk, pod.Labels)
-	}
-	record, ok := v1alpha1.ParseRecord(pod.Annotations)
-	if !ok || out.Owner == "" { // a pod without a controller is never placed: a copied record
-		return types.NamespacedName{}, out
-	}
-	out.Subset, out.Token = record.Subset, spread.Token(record.UID)
-	return types.NamespacedName{Namespace: pod.Namespace, Name: record.Name}, out
-}
-
-// IsActive reports whether a pod counts: not terminating, and neither succeeded nor failed.
-func IsActive(pod *corev1.Pod) bool {
-	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
 // Revision parses a resource version. The versions of one API server are comparable as numbers.

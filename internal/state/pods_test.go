@@ -36,7 +36,7 @@ func must(t *testing.T, err error) {
 
 func TestTheViewFollowsTheWatch(t *testing.T) {
 	told := 0
-	p := NewPods(func(types.NamespacedName) { told++ })
+	p := NewPods(Listener{Changed: func(types.NamespacedName) { told++ }})
 	if p.Synced() {
 		t.Error("synced before the first list")
 	}
@@ -51,7 +51,7 @@ func TestTheViewFollowsTheWatch(t *testing.T) {
 	}
 	must(t, p.Delete(pod("a", 13)))
 	must(t, p.Bookmark("20"))
-	if v := p.View(key); v.Revision != 20 || len(v.Pods) != 2 {
+	if v := p.View(key); v.Revision != 20 || len(v.Pods) != 3 || v.Active("h1") != 2 {
 		t.Errorf("after a deletion and a bookmark: %+v", v)
 	}
 	if told != 4 {
@@ -64,13 +64,15 @@ func TestTheViewFollowsTheWatch(t *testing.T) {
 }
 
 func TestARelistIsAllThereIs(t *testing.T) {
-	p := NewPods(nil)
+	p := NewPods(Listener{})
 	must(t, p.Replace([]any{pod("a", 3), pod("b", 5)}, "10"))
 	must(t, p.Replace([]any{pod("b", 5), pod("c", 12)}, "15"))
 	v := p.View(key)
 	names := map[string]bool{}
 	for _, pod := range v.Pods {
-		names[pod.Name] = true
+		if pod.Active {
+			names[pod.Name] = true
+		}
 	}
 	if v.Revision != 15 || len(names) != 2 || names["a"] {
 		t.Errorf("got %v at %d", names, v.Revision)
@@ -78,7 +80,7 @@ func TestARelistIsAllThereIs(t *testing.T) {
 }
 
 func TestChangesWakeWhoWaits(t *testing.T) {
-	p := NewPods(nil)
+	p := NewPods(Listener{})
 	changed := p.Changed(key)
 	other := p.Changed(types.NamespacedName{Namespace: "ns", Name: "other"})
 	must(t, p.Add(pod("a", 3)))
@@ -115,5 +117,101 @@ func TestFromPod(t *testing.T) {
 				t.Errorf("got %v, %+v", k, got)
 			}
 		})
+	}
+}
+
+// TestAPodThatWentIsRememberedByItsToken: it may have come and gone between two commits.
+func TestAPodThatWentIsRememberedByItsToken(t *testing.T) {
+	p := NewPods(Listener{})
+	for n := range 2 * goneKept {
+		must(t, p.Add(pod(fmt.Sprint("p", n), 2*n+1)))
+		must(t, p.Delete(pod(fmt.Sprint("p", n), 2*n+2)))
+	}
+	v := p.View(key)
+	if len(v.Pods) != goneKept {
+		t.Fatalf("%d pods are remembered, want %d", len(v.Pods), goneKept)
+	}
+	for _, got := range v.Pods {
+		if got.Active || got.Name != "" || got.Token == "" {
+			t.Errorf("got %+v: want a token without a name, which a new pod may have, and not active", got)
+		}
+	}
+}
+
+func TestTroubleIsTheSchedulersVerdictOnAPodWithoutANode(t *testing.T) {
+	at := metav1.Unix(1000, 0)
+	verdict := func(status corev1.ConditionStatus, reason string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Status.Phase = corev1.PodPending
+			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: status, Reason: reason, Message: "no room", LastTransitionTime: at}}
+		}
+	}
+	unschedulable := verdict(corev1.ConditionFalse, "Unschedulable")
+	for name, tc := range map[string]struct {
+		change []func(*corev1.Pod)
+		want   int64
+	}{
+		"no node fits":   {[]func(*corev1.Pod){unschedulable}, 1000},
+		"a gate":         {[]func(*corev1.Pod){verdict(corev1.ConditionFalse, "SchedulingGated")}, 0},
+		"scheduled":      {[]func(*corev1.Pod){verdict(corev1.ConditionTrue, "")}, 0},
+		"bound since":    {[]func(*corev1.Pod){unschedulable, func(p *corev1.Pod) { p.Spec.NodeName = "n" }}, 0},
+		"terminating":    {[]func(*corev1.Pod){unschedulable, func(p *corev1.Pod) { p.DeletionTimestamp = &at }}, 0},
+		"nothing known":  {nil, 0},
+		"already failed": {[]func(*corev1.Pod){unschedulable, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, got := FromPod(pod("a", 1, tc.change...)); got.Trouble.Since != tc.want {
+				t.Errorf("got %+v", got.Trouble)
+			}
+		})
+	}
+}
+
+func TestWhoseCostItIs(t *testing.T) {
+	const cost, ours = v1alpha1.PodDeletionCost, v1alpha1.AnnotationDeletionCost
+	for name, tc := range map[string]struct {
+		annotations map[string]string
+		token       string
+		ours        bool
+	}{
+		"none":                                {nil, "s0000001", false},
+		"written by Spillway":                 {map[string]string{cost: "200", ours: "200"}, "s0000001", true},
+		"the user's":                          {map[string]string{cost: "200"}, "s0000001", false},
+		"changed by the user":                 {map[string]string{cost: "7", ours: "200"}, "s0000001", false},
+		"written by OpenKruise":               {map[string]string{cost: "-100"}, "9c5b94b1-35ad-49bb-b118-8e8fc24abf80", true},
+		"on a pod that OpenKruise adopted":    {map[string]string{cost: "100"}, "", true},
+		"the user's on a pod of OpenKruise's": {map[string]string{cost: "150"}, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, got := FromPod(pod("a", 1, func(p *corev1.Pod) {
+				for k, v := range tc.annotations {
+					p.Annotations[k] = v
+				}
+				p.Annotations[v1alpha1.AnnotationMatched] = v1alpha1.Record{Name: "ws", Subset: "own", UID: tc.token}.Encode()
+			}))
+			if got.Cost.Ours != tc.ours || !got.Cost.Heeded {
+				t.Errorf("got %+v", got.Cost)
+			}
+		})
+	}
+	if _, got := FromPod(pod("a", 1, func(p *corev1.Pod) { p.OwnerReferences[0].Kind = "Job"; p.OwnerReferences[0].APIVersion = "batch/v1" })); got.Cost.Heeded {
+		t.Error("a Job does not heed the cost")
+	}
+}
+
+func TestStraysAreRunningPodsWithoutARecord(t *testing.T) {
+	var told []types.UID
+	p := NewPods(Listener{Strayed: func(s Stray) { told = append(told, s.UID) }})
+	stray := func(p *corev1.Pod) { p.Annotations, p.Spec.NodeName = nil, "n" }
+	must(t, p.Replace([]any{pod("recorded", 1), pod("a", 2, stray), pod("waiting", 3, func(p *corev1.Pod) { p.Annotations = nil })}, "10"))
+	must(t, p.Update(pod("waiting", 11, stray)))
+	must(t, p.Update(pod("waiting", 12, stray)))
+	if len(told) != 2 || len(p.Strays("ns")) != 2 {
+		t.Errorf("told of %v; strays %v", told, p.Strays("ns"))
+	}
+	must(t, p.Update(pod("a", 13)))
+	must(t, p.Delete(pod("waiting", 14)))
+	if got := p.Strays("ns"); len(got) != 0 {
+		t.Errorf("one has a record now, the other is gone: %v", got)
 	}
 }

@@ -24,9 +24,13 @@ func (p *Pods) Update(obj any) error {
 	key, facts := FromPod(pod)
 	p.mu.Lock()
 	touched := p.put(pod.UID, key, facts)
+	stray, strayed := p.stray(pod.Namespace, pod.UID, pod)
 	p.revision = max(p.revision, revision)
 	p.mu.Unlock()
 	p.tell(touched...)
+	if strayed {
+		p.listen.Strayed(stray)
+	}
 	return nil
 }
 
@@ -38,6 +42,7 @@ func (p *Pods) Delete(obj any) error {
 	}
 	p.mu.Lock()
 	touched := p.put(pod.UID, types.NamespacedName{}, nil)
+	p.stray(pod.Namespace, pod.UID, nil)
 	p.revision = max(p.revision, revision)
 	p.mu.Unlock()
 	p.tell(touched...)
@@ -68,8 +73,10 @@ func (p *Pods) Replace(list []any, resourceVersion string) error {
 			touched[k] = struct{}{}
 		}
 	}
+	var strays []Stray
 	p.mu.Lock()
 	listed := make(map[types.UID]struct{}, len(list))
+	p.strays = make(map[string]map[types.UID]Stray)
 	for _, obj := range list {
 		pod, _, err := podOf(obj)
 		if err != nil {
@@ -79,6 +86,9 @@ func (p *Pods) Replace(list []any, resourceVersion string) error {
 		listed[pod.UID] = struct{}{}
 		key, facts := FromPod(pod)
 		note(p.put(pod.UID, key, facts))
+		if s, ok := p.stray(pod.Namespace, pod.UID, pod); ok {
+			strays = append(strays, s)
+		}
 	}
 	for uid := range p.where {
 		if _, ok := listed[uid]; !ok {
@@ -89,7 +99,10 @@ func (p *Pods) Replace(list []any, resourceVersion string) error {
 	p.mu.Unlock()
 	p.synced.Store(true)
 	for key := range touched {
-		p.notify(key)
+		p.listen.Changed(key)
+	}
+	for _, s := range strays {
+		p.listen.Strayed(s)
 	}
 	return nil
 }
@@ -104,6 +117,9 @@ func (p *Pods) put(uid types.UID, key types.NamespacedName, facts *spread.Pod) [
 	old, had := p.where[uid]
 	if had && old != key {
 		r := p.spreads[old]
+		if key == (types.NamespacedName{}) {
+			r.bury(r.pods[uid])
+		}
 		delete(r.pods, uid)
 		delete(p.where, uid)
 		r.wake()
@@ -113,11 +129,12 @@ func (p *Pods) put(uid types.UID, key types.NamespacedName, facts *spread.Pod) [
 		return touched
 	}
 	r := p.roster(key)
-	if before := r.pods[uid]; before != nil && *before == *facts {
-		return touched
-	}
+	before := r.pods[uid]
 	r.pods[uid] = facts
 	p.where[uid] = key
+	if before != nil && before.Alike(facts) {
+		return touched
+	}
 	r.wake()
 	return append(touched, key)
 }
@@ -129,7 +146,7 @@ func (r *roster) wake() {
 
 func (p *Pods) tell(keys ...types.NamespacedName) {
 	for _, k := range keys {
-		p.notify(k)
+		p.listen.Changed(k)
 	}
 }
 

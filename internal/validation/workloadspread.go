@@ -9,26 +9,29 @@ import (
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/spillway-project/spillway/internal/workload"
 )
 
-// WorkloadSpread checks a new object.
-func WorkloadSpread(ws *appsv1alpha1.WorkloadSpread) field.ErrorList {
+// WorkloadSpread checks a new object. kinds are the workloads that may be spread; nil for the built-in
+// ones.
+func WorkloadSpread(ws *appsv1alpha1.WorkloadSpread, kinds *workload.Kinds) field.ErrorList {
 	spec := field.NewPath("spec")
-	errs := targetRef(ws.Spec.TargetReference, spec.Child("targetRef"))
+	errs := targetRef(ws.Spec.TargetReference, kinds, spec.Child("targetRef"))
 	errs = append(errs, targetFilter(ws.Spec.TargetFilter, spec.Child("targetFilter"))...)
 	errs = append(errs, subsets(ws.Spec.Subsets, spec.Child("subsets"))...)
 	errs = append(errs, limits(ws.Spec.Subsets, spec.Child("subsets"))...)
+	errs = append(errs, numbers(ws, kinds, spec.Child("subsets"))...)
 	errs = append(errs, strategy(ws, spec.Child("scheduleStrategy"))...)
 	return errs
 }
 
 // WorkloadSpreadUpdate checks a changed object. The target may not change: its counts would be those
 // of another workload.
-func WorkloadSpreadUpdate(ws, old *appsv1alpha1.WorkloadSpread) field.ErrorList {
-	errs := WorkloadSpread(ws)
+func WorkloadSpreadUpdate(ws, old *appsv1alpha1.WorkloadSpread, kinds *workload.Kinds) field.ErrorList {
+	errs := WorkloadSpread(ws, kinds)
 	is, was := ws.Spec.TargetReference, old.Spec.TargetReference
 	if is == nil || was == nil {
 		return errs
@@ -45,7 +48,7 @@ func groupKind(t *appsv1alpha1.TargetReference) schema.GroupKind {
 	return schema.FromAPIVersionAndKind(t.APIVersion, t.Kind).GroupKind()
 }
 
-func targetRef(t *appsv1alpha1.TargetReference, path *field.Path) field.ErrorList {
+func targetRef(t *appsv1alpha1.TargetReference, kinds *workload.Kinds, path *field.Path) field.ErrorList {
 	if t == nil {
 		return field.ErrorList{field.Required(path, "name the workload to spread: apiVersion, kind and name")}
 	}
@@ -63,9 +66,28 @@ func targetRef(t *appsv1alpha1.TargetReference, path *field.Path) field.ErrorLis
 	if _, err := schema.ParseGroupVersion(t.APIVersion); err != nil {
 		return field.ErrorList{field.Invalid(path.Child("apiVersion"), t.APIVersion, "write group/version, for example apps/v1")}
 	}
-	if _, ok := workload.Lookup(groupKind(t)); !ok {
+	if _, ok := kinds.Target(groupKind(t)); !ok {
 		errs = append(errs, field.Invalid(path.Child("kind"), t.Kind, fmt.Sprintf(
-			"%s is no workload that can be spread: use one of %s", groupKind(t), workload.Names())))
+			"%s is no workload that can be spread: use one of %s, or have it put into the allow-list (key %s)",
+			groupKind(t), kinds.Names(), workload.AllowListKey)))
+	}
+	return errs
+}
+
+// numbers checks the limits of workloads that number their pods: a percentage would move the ranges.
+func numbers(ws *appsv1alpha1.WorkloadSpread, kinds *workload.Kinds, path *field.Path) field.ErrorList {
+	if ws.Spec.TargetReference == nil {
+		return nil
+	}
+	if k, ok := kinds.Target(groupKind(ws.Spec.TargetReference)); !ok || !k.Ordinals {
+		return nil
+	}
+	var errs field.ErrorList
+	for i := range ws.Spec.Subsets {
+		if m := ws.Spec.Subsets[i].MaxReplicas; m != nil && m.Type == intstr.String {
+			errs = append(errs, field.Invalid(path.Index(i).Child("maxReplicas"), m.String(),
+				"the pods of a StatefulSet go to subsets by their number: give a number of pods instead of a percentage"))
+		}
 	}
 	return errs
 }

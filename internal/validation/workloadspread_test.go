@@ -30,10 +30,12 @@ func TestGoodSpreadsPass(t *testing.T) {
 		"adaptive with an open end":    target + ", scheduleStrategy: {type: Adaptive, adaptive: {rescheduleCriticalSeconds: 3600}}, subsets: [{name: a, maxReplicas: 1}, {name: b}]",
 		"terms, tolerations and patch": target + `, subsets: [{name: a, requiredNodeSelectorTerm: {matchExpressions: [{key: k, operator: In, values: [v]}]}, preferredNodeSelectorTerms: [{weight: 1, preference: {matchExpressions: [{key: k, operator: Exists}]}}], tolerations: [{operator: Exists}], patch: {metadata: {annotations: {clusterSelector: '{"nodeSelector":{"a":"b"}}'}}}}]`,
 		"a filter":                     target + ", targetFilter: {selector: {matchLabels: {a: b}}, replicasPathList: [spec.replicas]}, subsets: [{name: a}]",
+		"a StatefulSet in numbers":     "targetRef: {apiVersion: apps.kruise.io/v1beta1, kind: StatefulSet, name: web}, subsets: [{name: a, maxReplicas: 3}, {name: b}]",
+		"a CronJob":                    "targetRef: {apiVersion: batch/v1, kind: CronJob, name: web}, subsets: [{name: a, maxReplicas: 50%}, {name: b}]",
 		"an unlimited subset in front": target + ", subsets: [{name: a}, {name: b, maxReplicas: 3}]",
 	} {
 		t.Run(name, func(t *testing.T) {
-			if errs := WorkloadSpread(parse(t, "spec: {"+spec+"}")); len(errs) > 0 {
+			if errs := WorkloadSpread(parse(t, "spec: {"+spec+"}"), nil); len(errs) > 0 {
 				t.Error(errs.ToAggregate())
 			}
 		})
@@ -51,6 +53,7 @@ func TestBadSpreadsAreRefused(t *testing.T) {
 		"no subset":                {target + ", subsets: []", "spec.subsets", "at least one"},
 		"a nameless subset":        {target + ", subsets: [{maxReplicas: 1}]", "spec.subsets[0].name", "name the subset"},
 		"a name twice":             {target + ", subsets: [{name: a}, {name: a}]", "spec.subsets[1].name", "rename"},
+		"a share of a StatefulSet": {"targetRef: {apiVersion: apps/v1, kind: StatefulSet, name: web}, subsets: [{name: a, maxReplicas: 50%}, {name: b}]", "spec.subsets[0].maxReplicas", "by their number"},
 		"a quoted number":          {target + `, subsets: [{name: a, maxReplicas: "50"}]`, "spec.subsets[0].maxReplicas", `write 50 for pods or "50%"`},
 		"a fraction of a percent":  {target + `, subsets: [{name: a, maxReplicas: "50.2%"}]`, "spec.subsets[0].maxReplicas", "whole percentage"},
 		"more than all":            {target + `, subsets: [{name: a, maxReplicas: "150%"}]`, "spec.subsets[0].maxReplicas", "above 100%"},
@@ -74,7 +77,7 @@ func TestBadSpreadsAreRefused(t *testing.T) {
 		"negative seconds":         {target + ", scheduleStrategy: {type: Adaptive, adaptive: {rescheduleCriticalSeconds: -1}}, subsets: [{name: a}]", "rescheduleCriticalSeconds", "≥ 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			errs := WorkloadSpread(parse(t, "spec: {"+tc.spec+"}"))
+			errs := WorkloadSpread(parse(t, "spec: {"+tc.spec+"}"), nil)
 			if len(errs) == 0 {
 				t.Fatal("it was accepted")
 			}
@@ -92,11 +95,11 @@ func TestTheTargetStays(t *testing.T) {
 	old := parse(t, "spec: {"+target+", subsets: [{name: a}]}")
 	is := old.DeepCopy()
 	is.Spec.TargetReference.APIVersion = "apps/v1beta1"
-	if errs := WorkloadSpreadUpdate(is, old); len(errs) > 0 {
+	if errs := WorkloadSpreadUpdate(is, old, nil); len(errs) > 0 {
 		t.Errorf("another version of the same kind was refused: %v", errs.ToAggregate())
 	}
 	is.Spec.TargetReference.Name = "other"
-	if errs := WorkloadSpreadUpdate(is, old); len(errs) != 1 || !strings.Contains(errs[0].Error(), "create another") {
+	if errs := WorkloadSpreadUpdate(is, old, nil); len(errs) != 1 || !strings.Contains(errs[0].Error(), "create another") {
 		t.Errorf("got %v, want one error that says what to do", errs)
 	}
 }
@@ -136,6 +139,6 @@ func FuzzPatch(f *testing.F) {
 		ws := &appsv1alpha1.WorkloadSpread{}
 		ws.Spec.Subsets = []appsv1alpha1.WorkloadSpreadSubset{{Name: "a"}}
 		ws.Spec.Subsets[0].Patch.Raw = raw
-		WorkloadSpread(ws) // must not panic, whatever comes
+		WorkloadSpread(ws, nil) // must not panic, whatever comes
 	})
 }

@@ -30,14 +30,17 @@ func TestAThousandReplicas(t *testing.T) {
 	f.create(half())
 	watched := f.watchStatus("web")
 	safe := f.watchSafety("web", 500)
-	start := time.Now()
+	start, mark := time.Now(), cluster.audit.Mark()
 	f.create(deployment("web", 1000))
 	f.settled("web", "web", map[string]int{"own": 500, "virtual": 500})
-	writes := watched()
+	writes, requests := watched(), f.requestsSince(mark)
 	f.figure("1,000 pods by one Deployment, two percent subsets, two replicas: ready and exact after %s, %d status writes",
 		time.Since(start).Round(100*time.Millisecond), writes)
-	if writes >= 300 {
-		t.Errorf("%d status writes for 1,000 pods, want below 300", writes)
+	if writes > 150 {
+		t.Errorf("%d status writes for 1,000 pods, want at most 150", writes)
+	}
+	if n := requests["patch pods"]; n > 0 {
+		t.Errorf("%d deletion costs were written after the creation; all requests: %v", n, requests)
 	}
 	f.noFailedCreate("web")
 
@@ -94,6 +97,20 @@ func (f *fixture) watchStatus(name string) func() int {
 		}
 	}()
 	return func() int { w.Stop(); <-done; return n }
+}
+
+// requestsSince counts the manager's requests after a mark, by "verb resource".
+func (f *fixture) requestsSince(mark int64) map[string]int {
+	f.Helper()
+	all, err := cluster.audit.Since(mark)
+	if err != nil {
+		f.Fatal(err)
+	}
+	out := map[string]int{}
+	for r, n := range all {
+		out[r.What] += n
+	}
+	return out
 }
 
 // watchSafety watches pods and fails if a subset of one version ever has more active pods than limit,

@@ -54,6 +54,7 @@ func TestDeletedPodsAreReplacedWhereTheyWere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	f.awaitSplit("web", map[string]int{"own": 50, "virtual": 50})
 	f.settled("web", "web", map[string]int{"own": 50, "virtual": 50})
 	safe()
 }
@@ -120,7 +121,7 @@ func TestAnOutageBlocksNeitherTheSystemNorUs(t *testing.T) {
 
 // withoutDeadline is for cleaning up after a test whose time ran out.
 func (f *fixture) withoutDeadline() *fixture {
-	return &fixture{T: f.T, ctx: context.WithoutCancel(f.ctx), ns: f.ns}
+	return &fixture{T: f.T, ctx: context.WithoutCancel(f.ctx), ns: f.ns, patience: f.patience}
 }
 
 // scaleManager sets the number of replicas and waits until exactly so many are there: one that was
@@ -141,12 +142,18 @@ func (f *fixture) scaleManager(replicas int32) {
 func (f *fixture) bothReplicasReady() {
 	f.Helper()
 	f.eventually("both replicas are ready", func() (bool, string) {
-		var d appsv1.Deployment
-		if err := cluster.client.Get(f.ctx, client.ObjectKey{Namespace: system, Name: "spillway"}, &d); err != nil {
-			return false, err.Error()
-		}
+		d := f.managerDeployment()
 		return d.Status.ReadyReplicas == 2 && d.Status.Replicas == 2, fmt.Sprintf("%d of %d ready", d.Status.ReadyReplicas, d.Status.Replicas)
 	})
+}
+
+func (f *fixture) managerDeployment() *appsv1.Deployment {
+	f.Helper()
+	var d appsv1.Deployment
+	if err := cluster.client.Get(f.ctx, client.ObjectKey{Namespace: system, Name: "spillway"}, &d); err != nil {
+		f.Fatal(err)
+	}
+	return &d
 }
 
 // TestAnUpgradeUnderLoadFailsNoCreation: the manager is rolled while pods are created. The new

@@ -27,7 +27,11 @@ import (
 var cluster struct {
 	*lab.Lab
 	client client.WithWatch // knows the kinds of OpenKruise too
+	audit  *lab.Audit       // of the manager's requests
 }
+
+// hold is shorter than the default, so that tests see it end.
+const hold = 12 * time.Second
 
 const (
 	system    = "spillway-system"
@@ -48,7 +52,15 @@ func run(m *testing.M) int {
 	ctrllog.SetLogger(logr.Discard()) // the client's; ours are the lab's logs
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	record, err := lab.NewAudit("system:serviceaccount:" + system + ":spillway")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer record.Close()
+	cluster.audit = record
 	l, err := lab.Start(ctx, lab.Options{
+		APIServerArgs: record.Args(),
 		OwnNodes: []lab.NodeGroup{{
 			Name: "own", Count: 6,
 			Capacity: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1000")},
@@ -108,6 +120,7 @@ func installArgs(more ...string) []string {
 		"upgrade", "--install", "spillway", "../../charts/spillway", "--namespace", system, "--create-namespace",
 		"--wait", "--timeout", "120s",
 		"--set", "image.repository=spillway,image.tag=e2e,bindToPodIP=true",
+		"--set", "config.workloadSpread.hold=" + hold.String(),
 		"--set-string", `nodeSelector.lab\.spillway-project\.io/system=true`,
 		"--set", "tolerations[0].key=lab.spillway-project.io/system,tolerations[0].operator=Exists",
 	}, more...)

@@ -28,12 +28,20 @@ type fixture struct {
 	*testing.T
 	ctx context.Context
 	ns  string
+	// patience is how long a condition is waited for.
+	patience time.Duration
 }
 
 // newFixture makes a namespace; it goes with the test. The context leaves time to clean up.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	return newFixtureFor(t, 4*time.Minute)
+}
+
+// newFixtureFor is newFixture for a test that may take longer.
+func newFixtureFor(t *testing.T, limit time.Duration) *fixture {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-"}}
 	if err := cluster.client.Create(ctx, ns); err != nil {
@@ -44,7 +52,7 @@ func newFixture(t *testing.T) *fixture {
 			t.Error(err)
 		}
 	})
-	return &fixture{T: t, ctx: ctx, ns: ns.Name}
+	return &fixture{T: t, ctx: ctx, ns: ns.Name, patience: max(limit-time.Minute, 3*time.Minute)}
 }
 
 // figure notes something measured, for the summary of the run (dist/e2e-figures.txt).
@@ -76,7 +84,7 @@ func (f *fixture) create(o client.Object) {
 func (f *fixture) eventually(what string, condition func() (done bool, seen string)) {
 	f.Helper()
 	var seen string
-	err := wait.PollUntilContextTimeout(f.ctx, 100*time.Millisecond, 3*time.Minute, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(f.ctx, 100*time.Millisecond, f.patience, true, func(context.Context) (bool, error) {
 		var done bool
 		done, seen = condition()
 		return done, nil

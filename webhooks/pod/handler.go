@@ -145,6 +145,10 @@ func (m *Mutator) grant(ctx context.Context, pod *corev1.Pod, match *resolve.Mat
 	if err != nil {
 		return ledger.Grant{}, fmt.Errorf("WorkloadSpread %s/%s: %w: %w", match.Spread.Namespace, match.Spread.Name, ledger.ErrInvalid, err)
 	}
+	position, err := m.position(ctx, pod, match, terms)
+	if err != nil {
+		return ledger.Grant{}, err
+	}
 	at := ledger.Grant{Terms: terms, Spread: match.Spread, Grant: spread.Grant{Outcome: spread.Placed}}
 	incoming := incomingRecord(pod, match.Spread.Name)
 	switch i := terms.Index(incoming.Subset); {
@@ -157,12 +161,28 @@ func (m *Mutator) grant(ctx context.Context, pod *corev1.Pod, match *resolve.Mat
 	r := ledger.Request{
 		Spread: match.Spread, Version: match.Version, PodName: pod.Name,
 		Incoming: spread.Token(incoming.UID), Owner: match.Owner,
-		Ranked: terms.Percent && match.Kind.DeletionCost,
+		Ranked: terms.Percent && match.Kind.DeletionCost, Revision: match.Revision, Position: position,
 	}
 	if request.DryRun != nil && *request.DryRun {
 		return m.Ledger.Preview(ctx, r)
 	}
 	return m.Ledger.Claim(ctx, r)
+}
+
+// position returns the place of a numbered pod in the order of its workload, nil for other pods.
+func (m *Mutator) position(ctx context.Context, pod *corev1.Pod, match *resolve.Match, terms spread.Terms) (*int32, error) {
+	if !match.Numbered || terms.Free {
+		return nil, nil //nolint:nilnil // the pod has no number that matters
+	}
+	if err := terms.Numbered(); err != nil {
+		return nil, fmt.Errorf("WorkloadSpread %s/%s: %w: %w", match.Spread.Namespace, match.Spread.Name, ledger.ErrInvalid, err)
+	}
+	numbering, err := m.Resolver.Numbering(ctx, match.Spread)
+	if err != nil {
+		return nil, fmt.Errorf("find the number of the pod: %w", err)
+	}
+	p := numbering.Position(pod.Name)
+	return &p, nil
 }
 
 // incomingRecord returns the record that the pod carries, if it is of this WorkloadSpread.
@@ -176,7 +196,7 @@ func incomingRecord(pod *corev1.Pod, spreadName string) v1alpha1.Record {
 // place writes the grant onto the pod.
 func (m *Mutator) place(pod *corev1.Pod, match *resolve.Match, grant *ledger.Grant) error {
 	token := grant.Token
-	if token == "" && !grant.Terms.Free {
+	if token == "" && !grant.Terms.Free && !match.Numbered { // a number tells by itself
 		token = spread.Pass(m.Clock.Now(), m.Stem())
 	}
 	if string(token) == pod.Name { // claimed by name: the annotation carries no uid then

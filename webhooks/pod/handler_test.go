@@ -15,7 +15,9 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -89,6 +91,12 @@ func (silent) ClaimsEnded(types.NamespacedName, v1alpha1.Reason, int) {}
 
 func newBench(t testing.TB) *bench {
 	t.Helper()
+	return newBenchOf(t, objects, clock.RealClock{})
+}
+
+// newBenchOf is a webhook over a model of the API server that holds the given objects.
+func newBenchOf(t testing.TB, objects string, now clock.Clock) *bench {
+	t.Helper()
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, appsv1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
@@ -98,7 +106,8 @@ func newBench(t testing.TB) *bench {
 	builder := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&appsv1alpha1.WorkloadSpread{})
 	for text := range strings.SplitSeq(objects, "---") {
 		o := map[string]client.Object{
-			"Deployment": &appsv1.Deployment{}, "ReplicaSet": &appsv1.ReplicaSet{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{},
+			"Deployment": &appsv1.Deployment{}, "ReplicaSet": &appsv1.ReplicaSet{}, "StatefulSet": &appsv1.StatefulSet{},
+			"Job": &batchv1.Job{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{},
 		}[parse[metav1.TypeMeta](t, text).Kind]
 		if err := yaml.Unmarshal([]byte(text), o); err != nil {
 			t.Fatal(err)
@@ -115,14 +124,17 @@ func newBench(t testing.TB) *bench {
 	}).Build()
 	n := 0
 	stem := func() string { n++; return fmt.Sprintf("stem%04d", n) }
-	resolver := &resolve.Resolver{Cache: c, Live: c}
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(appsv1.SchemeGroupVersion.WithKind("StatefulSet"), meta.RESTScopeNamespace)
+	mapper.Add(batchv1.SchemeGroupVersion.WithKind("Job"), meta.RESTScopeNamespace)
+	resolver := &resolve.Resolver{Cache: c, Live: c, Mapper: mapper, Links: resolve.NewLinks(now)}
 	b := &bench{TB: t, client: c, told: &told{}}
 	b.mutator = &pod.Mutator{
-		Resolver: resolver, Differ: new(delta.Differ), Teller: b.told, Clock: clock.RealClock{}, Stem: stem, Log: logr.Discard(),
+		Resolver: resolver, Differ: new(delta.Differ), Teller: b.told, Clock: now, Stem: stem, Log: logr.Discard(),
 		Ledger: ledger.New(ledger.Options{
 			Spreads:   &resolve.Spreads{Reader: c, Direct: c, Writer: c.Status()},
-			Pods:      &resolve.Pods{Pods: state.NewPods(nil), Resolver: resolver, Stem: stem},
-			Workloads: resolver, Recorder: silent{}, Clock: clock.RealClock{}, Stem: stem, DemandWait: time.Millisecond,
+			Pods:      &resolve.Pods{Pods: state.NewPods(state.Listener{}), Resolver: resolver, Stem: stem},
+			Workloads: resolver, Recorder: silent{}, Clock: now, Stem: stem, DemandWait: time.Millisecond,
 		}),
 	}
 	return b

@@ -79,8 +79,11 @@ func explain(passed []Passed) string {
 	why := make([]string, len(passed))
 	for i, p := range passed {
 		text := "is full"
-		if p.Reason == v1alpha1.ReasonSubsetUnschedulable {
+		switch p.Reason {
+		case v1alpha1.ReasonSubsetUnschedulable:
 			text = "cannot schedule pods now"
+		case v1alpha1.ReasonProbing:
+			text = "is tried with one other pod first, because it could not schedule pods before"
 		}
 		why[i] = fmt.Sprintf("%q %s", p.Subset, text)
 	}

@@ -10,6 +10,7 @@ import (
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +20,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/validation"
 	"github.com/spillway-project/spillway/webhooks/review"
 )
@@ -28,8 +30,10 @@ const Path = "/validate-workloadspreads"
 
 // Validator refuses WorkloadSpreads that cannot work.
 type Validator struct {
-	// Reader reads the other WorkloadSpreads of the namespace, from the cache.
+	// Reader reads the other WorkloadSpreads of the namespace and the nodes, from the cache.
 	Reader client.Reader
+	// Targets reads the workloads.
+	Targets *resolve.Resolver
 }
 
 // Review implements review.Reviewer.
@@ -44,16 +48,16 @@ func (v *Validator) Review(ctx context.Context, request *admissionv1.AdmissionRe
 	var errs field.ErrorList
 	switch request.Operation {
 	case admissionv1.Create:
-		errs = validation.WorkloadSpread(&ws)
+		errs = validation.WorkloadSpread(&ws, v.Targets.Known())
 	case admissionv1.Update:
 		if err := decode(request.OldObject.Raw, &old); err == nil {
 			if ws.DeletionTimestamp != nil || equality.Semantic.DeepEqual(ws.Spec, old.Spec) {
 				return review.Verdict{}, nil // what OpenKruise accepted stays writable in all but its spec
 			}
-			errs = validation.WorkloadSpreadUpdate(&ws, &old)
+			errs = validation.WorkloadSpreadUpdate(&ws, &old, v.Targets.Known())
 			break
 		}
-		errs = validation.WorkloadSpread(&ws)
+		errs = validation.WorkloadSpread(&ws, v.Targets.Known())
 	default:
 		return review.Verdict{}, nil
 	}
@@ -62,10 +66,38 @@ func (v *Validator) Review(ctx context.Context, request *admissionv1.AdmissionRe
 		return review.Verdict{}, review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	}
 	errs = append(errs, rival...)
+	var warnings []string
+	if len(errs) == 0 {
+		ws.Namespace = request.Namespace
+		errs, warnings = v.compare(ctx, &ws)
+	}
 	if len(errs) > 0 {
 		return refuse(&ws, request, errs, nil), nil
 	}
-	return review.Verdict{}, nil
+	return review.Verdict{Warnings: warnings}, nil
+}
+
+// compare checks the object against the cluster as it is. What cannot be read is not compared: the
+// target may come later, and the object is sound by itself.
+func (v *Validator) compare(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (field.ErrorList, []string) {
+	var warnings []string
+	template, err := v.Targets.Template(ctx, ws)
+	if err != nil {
+		warnings = append(warnings, fmt.Sprintf("the patches were not compared with the target: %v", err))
+	}
+	errs := validation.WorkloadSpreadTemplate(ws, template)
+	live := validation.Live{}
+	if err == nil {
+		live.Paths = v.Targets.CheckPaths(ctx, ws)
+	}
+	var nodes corev1.NodeList
+	if err := v.Reader.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err == nil {
+		live.Nodes = make([]*corev1.Node, 0, len(nodes.Items))
+		for i := range nodes.Items {
+			live.Nodes = append(live.Nodes, &nodes.Items[i])
+		}
+	}
+	return errs, append(warnings, validation.WorkloadSpreadWarnings(ws, live)...)
 }
 
 // decode gives the type error of a wrong field its path.

@@ -6,11 +6,14 @@ import (
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	admissionv1 "k8s.io/api/admission/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/yaml"
 
+	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/webhooks/workloadspread"
 )
 
@@ -30,6 +33,13 @@ const (
 	workers = `{targetRef: {apiVersion: apps/v1, kind: Deployment, name: other}, targetFilter: {selector: {matchLabels: {role: worker}}}, subsets: [{name: a}]}`
 )
 
+const (
+	misnamed = `{targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, subsets: [{name: a, patch: {spec: {containers: [{name: mian, env: [{name: A, value: b}]}]}}}]}`
+	nowhere  = `{targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, subsets: [{name: a, requiredNodeSelectorTerm: {matchExpressions: [{key: x, operator: Exists}]}}]}`
+
+	webDeployment = `{metadata: {name: web, namespace: ns}, spec: {template: {spec: {containers: [{name: main, image: app}]}}}}`
+)
+
 func TestReview(t *testing.T) {
 	for name, tc := range map[string]struct {
 		operation             admissionv1.Operation
@@ -44,19 +54,28 @@ func TestReview(t *testing.T) {
 		"the target of another":                      {operation: admissionv1.Create, name: "ws", spec: onOther, want: "WorkloadSpread first spreads this workload already"},
 		"its own target":                             {operation: admissionv1.Update, name: "first", spec: onOther, old: workers},
 		"the target of another, filtered on one end": {operation: admissionv1.Create, name: "ws", spec: workers, want: "WorkloadSpread first"},
+		"a subset without nodes":                     {operation: admissionv1.Create, name: "ws", spec: nowhere},
 		"no object":                                  {operation: admissionv1.Create, name: "ws", spec: "[]", want: "read the WorkloadSpread"},
+		"a patch that its target cannot take":        {operation: admissionv1.Create, name: "ws", spec: misnamed, want: `container "mian" has no image`},
 		"a deletion":                                 {operation: admissionv1.Delete, name: "ws", spec: quoted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			scheme := runtime.NewScheme()
-			if err := appsv1alpha1.AddToScheme(scheme); err != nil {
+			for _, add := range []func(*runtime.Scheme) error{appsv1alpha1.AddToScheme, clientgoscheme.AddToScheme} {
+				if err := add(scheme); err != nil {
+					t.Fatal(err)
+				}
+			}
+			web := &appsv1.Deployment{}
+			if err := yaml.Unmarshal([]byte(webDeployment), web); err != nil {
 				t.Fatal(err)
 			}
 			first := &appsv1alpha1.WorkloadSpread{}
 			if err := yaml.Unmarshal(object(t, "first", onOther), first); err != nil {
 				t.Fatal(err)
 			}
-			v := &workloadspread.Validator{Reader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(first).Build()}
+			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(first, web).Build()
+			v := &workloadspread.Validator{Reader: c, Targets: &resolve.Resolver{Cache: c, Live: c}}
 			request := &admissionv1.AdmissionRequest{
 				Operation: tc.operation, Namespace: "ns", Name: tc.name,
 				Object: runtime.RawExtension{Raw: object(t, tc.name, tc.spec)},
@@ -67,6 +86,9 @@ func TestReview(t *testing.T) {
 			verdict, err := v.Review(t.Context(), request)
 			if err != nil {
 				t.Fatal(err)
+			}
+			if tc.operation == admissionv1.Create && tc.spec == nowhere && (len(verdict.Warnings) != 1 || !strings.Contains(verdict.Warnings[0], "no node matches")) {
+				t.Errorf("warnings %q", verdict.Warnings)
 			}
 			switch {
 			case tc.want == "" && verdict.Refusal != nil:

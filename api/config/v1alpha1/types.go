@@ -32,7 +32,7 @@ type ManagerConfiguration struct {
 	// ledger configures how places in subsets are reserved.
 	Ledger Ledger `json:"ledger,omitempty"`
 	// workloadSpread configures the controller of WorkloadSpreads.
-	WorkloadSpread Controller `json:"workloadSpread,omitempty"`
+	WorkloadSpread WorkloadSpread `json:"workloadSpread,omitempty"`
 	// sidecarSet configures what serves SidecarSets.
 	SidecarSet SidecarSet `json:"sidecarSet,omitempty"`
 	// log configures the log on standard error.
@@ -110,10 +110,20 @@ type Ledger struct {
 	CommitSpacing *metav1.Duration `json:"commitSpacing,omitempty"`
 }
 
-// Controller configures one controller.
-type Controller struct {
+// WorkloadSpread configures the controller of WorkloadSpreads.
+type WorkloadSpread struct {
 	// workers is the number of objects reconciled at once. Default 4.
 	Workers int32 `json:"workers,omitempty"`
+	// hold is how long a subset is left alone after a pod could not be scheduled there; then one pod is
+	// let in to see. Default 5m.
+	Hold *metav1.Duration `json:"hold,omitempty"`
+	// maxHold bounds the hold, which is doubled each time that pod cannot be scheduled either.
+	// Default 1h.
+	MaxHold *metav1.Duration `json:"maxHold,omitempty"`
+	// allowList names the ConfigMap, in the manager's namespace, with the custom workloads that may be
+	// spread, under OpenKruise's key WorkloadSpread_Watch_Custom_Workload_WhiteList.
+	// Default kruise-configuration.
+	AllowList string `json:"allowList,omitempty"`
 }
 
 // SidecarSet configures what serves SidecarSets.

@@ -15,6 +15,7 @@
   resources:
   - pods
   verbs:
+  - delete
   - get
   - list
   - patch
@@ -37,6 +38,7 @@
   resources:
   - deployments
   - replicasets
+  - statefulsets
   verbs:
   - get
   - list
@@ -44,7 +46,9 @@
 - apiGroups:
   - apps.kruise.io
   resources:
+  - clonesets
   - sidecarsets
+  - statefulsets
   - workloadspreads
   verbs:
   - get
@@ -77,6 +81,15 @@
   verbs:
   - create
 - apiGroups:
+  - batch
+  resources:
+  - cronjobs
+  - jobs
+  verbs:
+  - get
+  - list
+  - watch
+- apiGroups:
   - events.k8s.io
   resources:
   - events
@@ -92,6 +105,8 @@
   - configmaps
   verbs:
   - get
+  - list
+  - watch
 - apiGroups:
   - ""
   resources:

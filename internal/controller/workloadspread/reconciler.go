@@ -1,6 +1,7 @@
 // Package workloadspread is the controller of WorkloadSpreads. It keeps the status true when no pod
-// is being admitted: counts, limits and observedGeneration through the ledger, and the end of claims
-// from which no pod came.
+// is being admitted: counts, limits and observedGeneration through the ledger, the schedulability of
+// subsets, and the end of claims from which no pod came. It adopts pods that run already, moves pods
+// that cannot be scheduled, and keeps deletion costs in order.
 package workloadspread
 
 import (
@@ -12,6 +13,7 @@ import (
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -22,6 +24,7 @@ import (
 	"github.com/spillway-project/spillway/internal/metrics"
 	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/workload"
 )
 
 // Reconciler brings one WorkloadSpread's status up to date. It runs in the leader only.
@@ -32,7 +35,13 @@ type Reconciler struct {
 	Writer   client.Writer
 	Metrics  *metrics.Metrics
 	Recorder recorder.EventRecorder
-	Claims   *Claims
+	Claims   *ledger.Expiry
+	// Holds says how long a subset whose pods cannot be scheduled is left alone.
+	Holds spread.Holds
+	// Kinds watches the kinds of targets that are not watched from the start.
+	Kinds *KindWatcher
+
+	strays judgements
 }
 
 // passTimeout bounds one pass, the attempts to write included.
@@ -50,103 +59,120 @@ func (r *Reconciler) Reconcile(ctx context.Context, request reconcile.Request) (
 	err := r.Reader.Get(ctx, request.NamespacedName, &ws)
 	switch {
 	case apierrors.IsNotFound(err):
-		r.Claims.Forget(request.NamespacedName)
-		r.Metrics.Forget(request.NamespacedName)
-		return reconcile.Result{}, nil
+		return reconcile.Result{}, r.forget(ctx, request.NamespacedName)
 	case err != nil:
 		return reconcile.Result{}, fmt.Errorf("read WorkloadSpread %s: %w", request.NamespacedName, err)
 	case ws.DeletionTimestamp != nil:
 		return reconcile.Result{}, nil
 	}
-	if ws.Status.ObservedGeneration != ws.Generation {
-		if err := r.adopt(ctx, &ws); err != nil {
-			return reconcile.Result{}, err
-		}
-	}
-	stored, err := r.Ledger.Observe(ctx, &ws)
-	switch {
+	p := pass{Reconciler: r, key: request.NamespacedName, ws: &ws}
+	switch err = p.run(ctx); {
 	case errors.Is(err, ledger.ErrInvalid):
 		// Permanent: tell the user and wait for the next change.
-		r.Recorder.Eventf(&ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonInvalidSpec), action, "%s", err.Error())
-		return reconcile.Result{}, nil
+		r.warn(&ws, v1alpha1.ReasonInvalidSpec, "%s", err.Error())
+		return reconcile.Result{RequeueAfter: p.next}, nil
 	case errors.Is(err, ledger.ErrGone):
 		return reconcile.Result{}, nil
-	case err != nil:
-		return reconcile.Result{}, fmt.Errorf("observe: %w", err)
 	}
-	r.report(request.NamespacedName, stored)
-	next, err := r.expire(ctx, stored)
-	return reconcile.Result{RequeueAfter: next}, err
+	return reconcile.Result{RequeueAfter: p.next}, err
 }
 
-// expire ends the claims whose time is up, and returns when to look again.
-func (r *Reconciler) expire(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (time.Duration, error) {
-	due, next := r.Claims.Due(types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}, claimsOf(ws))
-	if len(due) == 0 {
-		return next, nil
+// pass is one look at one WorkloadSpread.
+type pass struct {
+	*Reconciler
+	key   types.NamespacedName
+	ws    *appsv1alpha1.WorkloadSpread
+	terms spread.Terms
+	kind  workload.Kind
+	// next is when to look again; 0 for never.
+	next time.Duration
+}
+
+// wake brings the next look forward.
+func (p *pass) wake(after time.Duration) {
+	if after > 0 && (p.next == 0 || after < p.next) {
+		p.next = after
 	}
-	// The view may lag: what it does not show may exist.
-	view, err := r.Pods.ListSpread(ctx, ws)
+}
+
+func (p *pass) run(ctx context.Context) error {
+	// 1. What is asked for, and of whom.
+	if err := p.read(); err != nil {
+		return err
+	}
+	p.watch(ctx)
+	// 2. Pods that run already.
+	if err := p.adopt(ctx); err != nil {
+		return err
+	}
+	// 3. The status.
+	seen, err := p.Ledger.Observe(ctx, p.ws, spread.Sight{Holds: p.Holds, Numbered: p.kind.Ordinals})
 	if err != nil {
-		return 0, fmt.Errorf("look for the pods of claims that end: %w", err)
+		return fmt.Errorf("observe: %w", err)
 	}
-	seen := make(map[spread.Token]bool, 2*len(view.Pods))
-	for _, p := range view.Pods {
-		seen[p.Token], seen[spread.Token(p.Name)] = true, true
+	p.ws = seen.Spread
+	p.report()
+	// 4. What follows from it, now that it is written.
+	p.turned(seen.Adaptation.Turns)
+	p.move(ctx, seen.Adaptation)
+	if err := p.recost(ctx); err != nil {
+		return err
 	}
-	ended := make(map[string][]spread.Token)
-	lost := 0
-	for _, c := range due {
-		if !seen[c.token] {
-			ended[c.version] = append(ended[c.version], c.token)
-			lost++
+	return p.expire(ctx)
+}
+
+// read parses the spec.
+func (p *pass) read() error {
+	ref := p.ws.Spec.TargetReference
+	if ref == nil {
+		return fmt.Errorf("WorkloadSpread %s: %w: spec.targetRef is missing: name the workload to spread", p.key, ledger.ErrInvalid)
+	}
+	var err error
+	if p.terms, err = spread.ParseTerms(&p.ws.Spec); err != nil {
+		return fmt.Errorf("WorkloadSpread %s: %w: %w", p.key, ledger.ErrInvalid, err)
+	}
+	gk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+	known := false
+	if p.kind, known = p.Pods.Resolver.Known().Target(gk); !known {
+		return fmt.Errorf("WorkloadSpread %s: %w: spec.targetRef: kind %s is not supported: use one of %s, or put it into the allow-list",
+			p.key, ledger.ErrInvalid, gk, p.Pods.Resolver.Known().Names())
+	}
+	if p.kind.Ordinals {
+		if err := p.terms.Numbered(); err != nil {
+			return fmt.Errorf("WorkloadSpread %s: %w: %w", p.key, ledger.ErrInvalid, err)
 		}
 	}
-	if lost == 0 {
-		return next, nil
+	return nil
+}
+
+// unwatchedRetry is how often a kind is looked for that is not served, or not readable, yet.
+const unwatchedRetry = 30 * time.Second
+
+// watch sees to it that changes of the target wake the controller.
+func (p *pass) watch(ctx context.Context) {
+	if err := p.Kinds.Ensure(ctx, p.kind.GroupKind, p.ws.Spec.TargetReference.APIVersion); err != nil {
+		p.warn(p.ws, v1alpha1.ReasonTargetUnreadable, "%s", err.Error())
+		p.wake(unwatchedRetry)
 	}
-	if err := r.Ledger.Expire(ctx, ws, ended); err != nil {
-		return 0, fmt.Errorf("end claims: %w", err)
+}
+
+// expire ends the claims whose time is up.
+func (p *pass) expire(ctx context.Context) error {
+	lost, next, err := p.Claims.End(ctx, p.Ledger, p.ws)
+	p.wake(next)
+	if err != nil || lost == 0 {
+		return err
 	}
-	r.Metrics.ClaimsEnded(client.ObjectKeyFromObject(ws), v1alpha1.ReasonClaimExpired, lost)
-	r.Recorder.Eventf(ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonCreatePodFailed), action,
+	p.Metrics.ClaimsEnded(p.key, v1alpha1.ReasonClaimExpired, lost)
+	p.warn(p.ws, v1alpha1.ReasonCreatePodFailed,
 		"%d pods were admitted but never created; their places are free again. Look for quotas, other webhooks and name clashes in the events of the workload", lost)
-	return next, nil
+	return nil
 }
 
-// Claim is one outstanding claim.
-type Claim struct {
-	version string
-	token   spread.Token
+func (r *Reconciler) tell(ws *appsv1alpha1.WorkloadSpread, reason v1alpha1.Reason, format string, args ...any) {
+	r.Recorder.Eventf(ws, nil, corev1.EventTypeNormal, string(reason), action, format, args...)
 }
 
-func claimsOf(ws *appsv1alpha1.WorkloadSpread) []Claim {
-	var all []Claim
-	for version, subsets := range ws.Status.VersionedSubsetStatuses {
-		for i := range subsets {
-			for token := range subsets[i].CreatingPods {
-				all = append(all, Claim{version, spread.Token(token)})
-			}
-		}
-	}
-	return all
-}
-
-// report sets the metrics of the subsets.
-func (r *Reconciler) report(key types.NamespacedName, ws *appsv1alpha1.WorkloadSpread) {
-	claimed := make(map[string]int32)
-	for _, subsets := range ws.Status.VersionedSubsetStatuses {
-		for i := range subsets {
-			claimed[subsets[i].Name] += int32(len(subsets[i].CreatingPods)) //nolint:gosec // pods of one workload
-		}
-	}
-	out := make([]metrics.Subset, len(ws.Status.SubsetStatuses))
-	for i := range out {
-		s := &ws.Status.SubsetStatuses[i]
-		out[i] = metrics.Subset{Name: s.Name, Active: s.Replicas, Claimed: claimed[s.Name], Missing: s.MissingReplicas, Limit: spread.Unlimited}
-		if s.MissingReplicas != spread.Unlimited {
-			out[i].Limit = s.Replicas + claimed[s.Name] + s.MissingReplicas
-		}
-	}
-	r.Metrics.Observed(key, out)
+func (r *Reconciler) warn(ws *appsv1alpha1.WorkloadSpread, reason v1alpha1.Reason, format string, args ...any) {
+	r.Recorder.Eventf(ws, nil, corev1.EventTypeWarning, string(reason), action, format, args...)
 }

@@ -57,6 +57,22 @@ var overlay = map[string][]change{
 		{path: "spec.targetRef.name", why: "must be given", apply: notEmpty},
 		{path: "spec.subsets.[].name", why: "must be given", apply: notEmpty},
 		{
+			path: "spec.subsets",
+			why:  "without one there is nothing to do",
+			apply: func(s *apiextensionsv1.JSONSchemaProps) {
+				one := int64(1)
+				s.MinItems = &one
+			},
+		}, {
+			path: "spec.subsets.[].preferredNodeSelectorTerms.[].weight",
+			why:  "the scheduler's own range",
+			apply: func(s *apiextensionsv1.JSONSchemaProps) {
+				least, most := 1.0, 100.0
+				s.Minimum, s.Maximum = &least, &most
+			},
+		},
+		{path: "spec.targetFilter.replicasPathList.[]", why: "leads nowhere when it is empty", apply: notEmpty},
+		{
 			path: "spec.scheduleStrategy",
 			why:  "parameters that would be ignored are a mistake",
 			apply: func(s *apiextensionsv1.JSONSchemaProps) {

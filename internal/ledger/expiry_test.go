@@ -1,4 +1,4 @@
-package workloadspread
+package ledger
 
 import (
 	"testing"
@@ -10,23 +10,23 @@ import (
 
 func TestClaimsEndByTheLeadersClock(t *testing.T) {
 	now := testclock.NewFakePassiveClock(time.Unix(1000, 0))
-	c := &Claims{Clock: now, Expiry: 70 * time.Second}
+	c := &Expiry{Clock: now, Life: 70 * time.Second}
 	key := types.NamespacedName{Namespace: "ns", Name: "ws"}
-	first, second := Claim{"v1", "a"}, Claim{"v1", "b"}
+	first, second := Outstanding{"v1", "a"}, Outstanding{"v1", "b"}
 
-	if due, next := c.Due(key, []Claim{first}); len(due) != 0 || next != 70*time.Second {
+	if due, next := c.due(key, []Outstanding{first}); len(due) != 0 || next != 70*time.Second {
 		t.Errorf("seen now: due %v, next %s", due, next)
 	}
 	now.SetTime(time.Unix(1030, 0))
-	if due, next := c.Due(key, []Claim{first, second}); len(due) != 0 || next != 40*time.Second {
+	if due, next := c.due(key, []Outstanding{first, second}); len(due) != 0 || next != 40*time.Second {
 		t.Errorf("30 s later: due %v, next %s", due, next)
 	}
 	now.SetTime(time.Unix(1070, 0))
-	if due, next := c.Due(key, []Claim{first, second}); len(due) != 1 || due[0] != first || next != 30*time.Second {
+	if due, next := c.due(key, []Outstanding{first, second}); len(due) != 1 || due[0] != first || next != 30*time.Second {
 		t.Errorf("70 s later: due %v, next %s", due, next)
 	}
 	c.Forget(key)
-	if due, _ := c.Due(key, []Claim{first}); len(due) != 0 {
+	if due, _ := c.due(key, []Outstanding{first}); len(due) != 0 {
 		t.Error("a new leader starts over")
 	}
 }

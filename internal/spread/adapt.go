@@ -1,0 +1,233 @@
+package spread
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+)
+
+// Holds says how long a blocked subset is left alone: First after the first failure, doubled for each
+// probe that failed, at most Most.
+type Holds struct{ First, Most time.Duration }
+
+// maxLevel keeps the doubling within range; the longest hold is reached long before.
+const maxLevel = 30
+
+// After returns the hold after that many failed probes.
+func (h Holds) After(failed int) time.Duration {
+	d := h.First
+	for range min(failed, maxLevel) {
+		if d >= h.Most {
+			break
+		}
+		d *= 2
+	}
+	return min(d, h.Most)
+}
+
+// Sight is what Adapt looks at.
+type Sight struct {
+	View  View
+	Now   time.Time
+	Holds Holds
+	// Numbered: pods go to subsets by their number, so any later subset can take one.
+	Numbered bool
+}
+
+// Turn is a change of a subset's schedulability.
+type Turn struct {
+	Subset int
+	// Reason is SubsetUnschedulable, RecoverSchedulable (from now on one pod is let in) or
+	// SubsetRecovered (the subset is open again).
+	Reason v1alpha1.Reason
+	// Pod that decided it, and what the scheduler says about it; empty where none did.
+	Pod, Message string
+	// Hold is how long the subset is left alone, for SubsetUnschedulable.
+	Hold time.Duration
+	// Lasted is how long the subset had been closed, for SubsetRecovered and RecoverSchedulable.
+	Lasted time.Duration
+}
+
+// Adaptation is what follows from the pods that the scheduler finds no node for.
+type Adaptation struct {
+	Turns []Turn
+	// Move lists the pods to delete, so that their controller makes them anew in another subset. They
+	// may go only after the status is written, and only as they are in the view.
+	Move []*Pod
+	// Next is when to look again, if nothing happens before; 0 for never.
+	Next time.Duration
+}
+
+const (
+	// moveLeast and movePercent bound the pods that are moved at once: the larger of the two.
+	moveLeast   = 10
+	movePercent = 20
+	// movePause is the time between two passes over the pods of a subset.
+	movePause = time.Second
+)
+
+// Adapt brings the schedulability of the subsets up to date and picks the pods to move. A pod counts
+// when its condition PodScheduled has been False, with reason Unschedulable, for the terms' Critical.
+func (b *Book) Adapt(s Sight) Adaptation {
+	var out Adaptation
+	if !b.terms.Adaptive() {
+		return out
+	}
+	for i := range b.terms.Len() - 1 {
+		stuck, next := b.inTrouble(i, s)
+		out.wake(next)
+		b.turn(i, stuck, next > 0, s, &out)
+	}
+	b.move(s, &out)
+	return out
+}
+
+// wake brings the next look forward.
+func (a *Adaptation) wake(after time.Duration) {
+	if after > 0 && (a.Next == 0 || after < a.Next) {
+		a.Next = after
+	}
+}
+
+// inTrouble returns the pods of a subset that have been in trouble for too long, those first that have
+// been for longest, and the time until the next one will have been (0 for none).
+func (b *Book) inTrouble(i int, s Sight) (stuck []*Pod, next time.Duration) {
+	for _, p := range s.View.Pods {
+		if !p.Active || p.Trouble.Since == 0 || p.Subset != b.terms.Name(i) {
+			continue
+		}
+		rest := b.terms.Critical - s.Now.Sub(time.Unix(p.Trouble.Since, 0))
+		switch {
+		case rest <= 0:
+			stuck = append(stuck, p)
+		case next == 0 || rest < next:
+			next = rest
+		}
+	}
+	slices.SortFunc(stuck, func(a, b *Pod) int {
+		return cmp.Or(cmp.Compare(a.Trouble.Since, b.Trouble.Since), strings.Compare(a.Name, b.Name))
+	})
+	return stuck, next
+}
+
+// turn changes the state of one subset. waiting: some pod is in trouble, but not for long enough.
+func (b *Book) turn(i int, stuck []*Pod, waiting bool, s Sight, out *Adaptation) {
+	h := &b.health[i]
+	if len(stuck) > 0 {
+		if h.state != blocked {
+			b.block(i, stuck, s, out)
+		}
+		return
+	}
+	switch h.state {
+	case blocked:
+		rest := s.Holds.After(h.level) - s.Now.Sub(h.since.Time)
+		if rest > 0 || waiting {
+			out.wake(max(rest, movePause))
+			return
+		}
+		lasted := s.Now.Sub(h.since.Time)
+		h.become(probing, s.Now, "The hold is over: one pod is let in to see whether it can be scheduled.")
+		out.Turns = append(out.Turns, Turn{Subset: i, Reason: v1alpha1.ReasonRecoverSchedulable, Lasted: lasted})
+	case probing:
+		b.heedProbe(i, s, out)
+	}
+}
+
+// block closes a subset.
+func (b *Book) block(i int, stuck []*Pod, s Sight, out *Adaptation) {
+	h, pod := &b.health[i], stuck[0]
+	if h.state == probing && slices.ContainsFunc(stuck, func(p *Pod) bool { return h.probe.isOf(p) }) {
+		h.level = min(h.level+1, maxLevel)
+	}
+	h.become(blocked, s.Now, fmt.Sprintf("Pod %s: %s", pod.Name, pod.Trouble.Message))
+	hold := s.Holds.After(h.level)
+	out.wake(hold)
+	out.Turns = append(out.Turns, Turn{
+		Subset: i, Reason: v1alpha1.ReasonSubsetUnschedulable, Pod: pod.Name, Message: pod.Trouble.Message, Hold: hold,
+	})
+}
+
+// heedProbe looks what became of the pod that was let in.
+func (b *Book) heedProbe(i int, s Sight, out *Adaptation) {
+	h := &b.health[i]
+	if h.probe == "" || b.claimed(h.probe) {
+		return
+	}
+	at := slices.IndexFunc(s.View.Pods, h.probe.isOf)
+	switch {
+	case at < 0 && s.View.Revision >= b.observed:
+		h.probe = "" // it is gone, or never came: the next one may try
+	case at < 0:
+	case s.View.Pods[at].Bound:
+		lasted := s.Now.Sub(h.since.Time)
+		h.become(open, s.Now, "")
+		h.level = 0
+		out.Turns = append(out.Turns, Turn{Subset: i, Reason: v1alpha1.ReasonSubsetRecovered, Pod: s.View.Pods[at].Name, Lasted: lasted})
+	case !s.View.Pods[at].Active:
+		h.probe = ""
+	}
+}
+
+// isOf reports whether the token is that of the pod: its record's, or its name.
+func (t Token) isOf(p *Pod) bool { return t != "" && (p.Token == t || Token(p.Name) == t) }
+
+// claimed reports whether a claim with that token is outstanding.
+func (b *Book) claimed(t Token) bool {
+	for _, p := range b.pages {
+		for i := range p.entries {
+			if _, ok := p.entries[i].claims[t]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// move picks the pods of blocked subsets that another subset can take, not too many at once.
+func (b *Book) move(s Sight, out *Adaptation) {
+	planned := make(map[string][]int32) // by version and subset
+	for i := range b.terms.Len() - 1 {
+		if b.health[i].state != blocked {
+			continue
+		}
+		stuck, _ := b.inTrouble(i, s)
+		most := max(moveLeast, (len(stuck)*movePercent+99)/100)
+		for n, p := range stuck {
+			if n == most {
+				out.wake(movePause)
+				break
+			}
+			if s.Numbered || b.taker(i, p.Version, planned) {
+				out.Move = append(out.Move, p)
+				out.wake(movePause) // one that changes meanwhile survives, and has to be looked at again
+			}
+		}
+	}
+}
+
+// taker reports whether another subset can take one more pod of the version, and plans it there.
+func (b *Book) taker(from int, version string, planned map[string][]int32) bool {
+	if planned[version] == nil {
+		planned[version] = make([]int32, b.terms.Len())
+	}
+	for i := range b.limits {
+		h := &b.health[i]
+		if i == from || h.state == blocked || (h.state == probing && (h.probe != "" || planned[version][i] > 0)) {
+			continue
+		}
+		var replicas, claims int32
+		if p := b.pages[version]; p != nil {
+			replicas, claims = p.entries[i].replicas, p.entries[i].claimed()
+		}
+		if room := b.room(i, replicas, claims); room == Unlimited || room > planned[version][i] {
+			planned[version][i]++
+			return true
+		}
+	}
+	return false
+}

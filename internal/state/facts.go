@@ -1,0 +1,106 @@
+package state
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/workload"
+)
+
+// FromPod reduces a pod to what the arithmetic needs, and names the WorkloadSpread that it is
+// recorded on (the zero name for none).
+func FromPod(pod *corev1.Pod) (types.NamespacedName, *spread.Pod) {
+	out := &spread.Pod{
+		Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
+		Version:  workload.VersionIgnored,
+		Revision: workload.RevisionOf(pod.Labels),
+		Active:   IsActive(pod),
+		Bound:    pod.Spec.NodeName != "",
+		Created:  pod.CreationTimestamp.Unix(),
+		Trouble:  troubleOf(pod),
+		Standing: standingOf(pod),
+	}
+	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
+		out.Owner = ref.UID
+		gk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
+		out.Version = workload.VersionOf(gk, pod.Labels)
+		kind, _ := (*workload.Kinds)(nil).Lookup(gk) // only built-in kinds are known to heed the cost
+		out.Cost.Heeded = kind.DeletionCost
+	}
+	record, ok := v1alpha1.ParseRecord(pod.Annotations)
+	if !ok || out.Owner == "" { // a pod without a controller is never placed: a copied record
+		setCost(pod, out)
+		return types.NamespacedName{}, out
+	}
+	out.Subset, out.Token = record.Subset, spread.Token(record.UID)
+	setCost(pod, out)
+	return types.NamespacedName{Namespace: pod.Namespace, Name: record.Name}, out
+}
+
+// IsActive reports whether a pod counts: not terminating, and neither succeeded nor failed.
+func IsActive(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+}
+
+// troubleOf reads the scheduler's verdict on a pod that waits for a node.
+func troubleOf(pod *corev1.Pod) spread.Trouble {
+	if pod.DeletionTimestamp != nil || pod.Spec.NodeName != "" || pod.Status.Phase != corev1.PodPending {
+		return spread.Trouble{}
+	}
+	for i := range pod.Status.Conditions {
+		c := &pod.Status.Conditions[i]
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
+			return spread.Trouble{Since: max(c.LastTransitionTime.Unix(), 1), Message: c.Message}
+		}
+	}
+	return spread.Trouble{}
+}
+
+func standingOf(pod *corev1.Pod) spread.Standing {
+	var s spread.Standing
+	switch pod.Status.Phase {
+	case corev1.PodPending:
+	case corev1.PodRunning:
+		s.Phase = 2
+	default:
+		s.Phase = 1
+	}
+	for i := range pod.Status.Conditions {
+		if c := &pod.Status.Conditions[i]; c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+			s.Ready, s.ReadySince = true, c.LastTransitionTime.Unix()
+		}
+	}
+	for i := range pod.Status.ContainerStatuses {
+		s.Restarts = max(s.Restarts, pod.Status.ContainerStatuses[i].RestartCount)
+	}
+	return s
+}
+
+// setCost reads a pod's deletion cost, and whether it is Spillway's to change.
+func setCost(pod *corev1.Pod, out *spread.Pod) {
+	value, ok := pod.Annotations[v1alpha1.PodDeletionCost]
+	if !ok {
+		return
+	}
+	out.Cost.Value = value
+	if ours, written := pod.Annotations[v1alpha1.AnnotationDeletionCost]; written {
+		out.Cost.Written = ours == value
+		out.Cost.Ours = out.Cost.Written
+		return
+	}
+	out.Cost.Ours = v1alpha1.IsRecorded(pod.Annotations) && !out.Token.IsOurs() && isOpenKruises(value)
+}
+
+// isOpenKruises reports whether a cost is one that OpenKruise writes: a multiple of 100, as many as a
+// WorkloadSpread has subsets.
+func isOpenKruises(value string) bool {
+	const step, most = 100, 10_000
+	n, err := strconv.Atoi(value)
+	return err == nil && n != 0 && n%step == 0 && n <= most && n >= -most
+}
