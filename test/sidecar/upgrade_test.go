@@ -288,7 +288,9 @@ func TestResourcesInPlace(t *testing.T) {
 selector: {matchLabels: {app: web}}
 updateStrategy: {maxUnavailable: 1}
 containers: [{name: agent, image: "agent:1", resources: {requests: {cpu: 100m}, limits: {cpu: 200m}}}]
-`, func(s *sidecar.SidecarSet) { s.Annotations = map[string]string{v1alpha1.AnnotationInPlaceResize: "true"} })
+`, func(s *sidecar.SidecarSet) {
+		s.Annotations = map[string]string{v1alpha1.AnnotationInPlaceResize: "true"}
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
