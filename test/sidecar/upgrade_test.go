@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -296,7 +297,17 @@ containers: [{name: agent, image: "agent:1", resources: {requests: {cpu: 100m}, 
 	}
 	f.known("agent")
 	f.create(deployment("web", 3))
-	f.running("web", 3)
+	// By reporting resources a kubelet shows that it can change them; own nodes do not report them.
+	for _, p := range f.running("web", 3) {
+		var ops []string
+		for i := range p.Status.ContainerStatuses {
+			ops = append(ops, fmt.Sprintf(`{"op":"add","path":"/status/containerStatuses/%d/resources","value":{}}`, i))
+		}
+		patch := client.RawPatch(types.JSONPatchType, []byte("["+strings.Join(ops, ",")+"]"))
+		if err := kube.Status().Patch(f.ctx, &p, patch); err != nil {
+			t.Fatal(err)
+		}
+	}
 	before := f.uids("web")
 	f.patchSet("agent", `[{"op":"replace","path":"/spec/containers/0/resources","value":{"requests":{"cpu":"150m"},"limits":{"cpu":"300m"}}},{"op":"replace","path":"/spec/containers/0/image","value":"agent:2"}]`)
 	f.status("agent", 3, 3, 3)

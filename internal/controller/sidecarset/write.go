@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,32 +19,69 @@ import (
 	"github.com/spillway-project/spillway/internal/sidecar/rollout"
 )
 
-// write sends the changes, one patch for each pod. A pod that fails waits by itself. An answer that was
-// lost ends the round: until the pod is read again it is not known how many are unavailable.
+// parallel is the number of pods written at once: enough to not wait for each answer, few enough for the
+// API server.
+const parallel = 8
+
+// write sends the changes, in order. A pod that fails waits by itself. An answer that was lost ends the
+// round: until the pod is read again it is not known how many are unavailable.
 func (r *Reconciler) write(ctx context.Context, set *sidecar.Set, changes []rollout.Change) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	next := make(chan rollout.Change)
+	var workers sync.WaitGroup
+	for range min(parallel, len(changes)) {
+		workers.Go(func() {
+			for change := range next {
+				if err := r.writeOne(ctx, set, change); err != nil {
+					stop(err)
+				}
+			}
+		})
+	}
 	for _, change := range changes {
-		pod, err := r.patch(ctx, change)
-		switch {
-		case err == nil:
-			r.Written.Put(Strip(pod))
-			r.Attempts.Done(set.Name(), pod.UID)
-			r.Metrics.Wrote(set.Name(), string(change.Kind), "written")
-			r.tell(set, change)
+		select {
+		case next <- change:
 			continue
-		case apierrors.IsNotFound(err):
-			r.Written.Forget(change.Pod.UID)
-			r.Attempts.Done(set.Name(), change.Pod.UID)
-			continue
+		case <-ctx.Done():
 		}
-		sure := definite(err) || r.look(ctx, change.Pod)
-		r.Attempts.Failed(set.Name(), change.Pod.UID, !sure)
-		r.complain(set, change, err)
-		if !sure {
-			return fmt.Errorf("%s pod %s/%s for SidecarSet %s: %w", change.Kind, change.Pod.Namespace, change.Pod.Name, set.Name(), err)
-		}
+		break
+	}
+	close(next)
+	workers.Wait()
+	return context.Cause(ctx)
+}
+
+// writeOne writes one pod. The error is that of an answer that was lost.
+func (r *Reconciler) writeOne(ctx context.Context, set *sidecar.Set, change rollout.Change) error {
+	// A round that ends does not take back what is on its way.
+	ctx = context.WithoutCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	pod, err := r.patch(ctx, change)
+	switch {
+	case err == nil:
+		r.Written.Put(Strip(pod))
+		r.Attempts.Done(set.Name(), pod.UID)
+		r.Metrics.Wrote(set.Name(), string(change.Kind), "written")
+		r.tell(set, change)
+		return nil
+	case apierrors.IsNotFound(err):
+		r.Written.Forget(change.Pod.UID)
+		r.Attempts.Done(set.Name(), change.Pod.UID)
+		return nil
+	}
+	sure := definite(err) || r.look(ctx, change.Pod)
+	r.Attempts.Failed(set.Name(), change.Pod.UID, !sure)
+	r.complain(set, change, err)
+	if !sure {
+		return fmt.Errorf("%s pod %s/%s for SidecarSet %s: %w", change.Kind, change.Pod.Namespace, change.Pod.Name, set.Name(), err)
 	}
 	return nil
 }
+
+// writeTimeout bounds the write of one pod.
+const writeTimeout = 30 * time.Second
 
 // definite reports whether the answer says that nothing was written.
 func definite(err error) bool {
