@@ -30,8 +30,14 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	return newFixtureFor(t, 2*patience)
+}
+
+// newFixtureFor is a fixture for a test that takes its time.
+func newFixtureFor(t *testing.T, limit time.Duration) *fixture {
+	t.Helper()
 	installed(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
 	return &fixture{T: t, ctx: ctx, ns: labtest.Namespace(t, cluster)}
 }
@@ -193,11 +199,14 @@ func (f *fixture) get(name string) *sidecar.SidecarSet {
 	return &s
 }
 
+// patience is far longer than anything takes on a machine at work.
+const patience = 3 * time.Minute
+
 // eventually waits for a condition; last says what was seen when time runs out.
 func (f *fixture) eventually(what string, condition func() (done bool, seen string)) {
 	f.Helper()
 	var seen string
-	err := wait.PollUntilContextTimeout(f.ctx, 100*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(f.ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		var done bool
 		done, seen = condition()
 		return done, nil

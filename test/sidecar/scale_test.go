@@ -15,7 +15,7 @@ import (
 // TestAThousandPods: 10 % at a time, checked at every change of a pod, one write for each, while pods are
 // deleted at random.
 func TestAThousandPods(t *testing.T) {
-	f := newFixture(t)
+	f := newFixtureFor(t, 12*time.Minute)
 	f.set("agent", agent+"\nupdateStrategy: {maxUnavailable: 10%}")
 	f.known("agent")
 	f.create(deployment("web", 1000, slowly))

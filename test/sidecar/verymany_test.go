@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -15,10 +14,7 @@ import (
 
 // TestTenThousandSets: a manager that starts is ready soon, whatever is there.
 func TestTenThousandSets(t *testing.T) {
-	f := newFixture(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
-	defer cancel()
-	f.ctx = ctx
+	f := newFixtureFor(t, 12*time.Minute)
 	const sets = 10000
 	start := time.Now()
 	f.many(sets)
