@@ -22,6 +22,11 @@ type Burst struct {
 	PodsPerSecond float64 `json:"podsPerSecond"`
 	// Admission is the time of webhook calls as the API server measures it, in seconds.
 	Admission Quantiles `json:"admissionSeconds"`
+	// Inside is the time of the same calls within Spillway, Commits that of its writes of a status, and
+	// CommitSize the mean number of requests in one.
+	Inside     Quantiles `json:"insideSeconds,omitzero"`
+	Commits    Quantiles `json:"commitSeconds,omitzero"`
+	CommitSize float64   `json:"commitSize,omitempty"`
 	// CPUSeconds by process, over the burst; those of both manager replicas are "spillway" or "floor".
 	CPUSeconds map[string]float64 `json:"cpuSeconds"`
 	// PeakBytes is the largest resident memory of one manager replica.
