@@ -175,7 +175,8 @@ func (s *sidecars) control(m *manager) error {
 	}
 	audit := &controller.Audit{
 		Client: s.GetClient(), Sets: s.sets, Namespaces: s.namespaces, Metrics: s.metrics, Recorder: recorder,
-		Clock: clock.RealClock{}, Every: m.config.SidecarSet.AuditInterval.Duration, Log: m.log.WithName("audit"),
+		Excluded: m.config.SidecarSet.ExcludedNamespaces,
+		Clock:    clock.RealClock{}, Every: m.config.SidecarSet.AuditInterval.Duration, Log: m.log.WithName("audit"),
 	}
 	if err := m.Add(audit); err != nil {
 		return fmt.Errorf("add the audit of SidecarSets: %w", err)

@@ -34,6 +34,7 @@ func TestConfigurationIsTheDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.LeaderElection.Namespace, want.SidecarSet.Namespace = namespace, namespace
+	want.SidecarSet.ExcludedNamespaces = []string{"kube-system", "cert-manager", namespace}
 	if diff := gocmp.Diff(want, parse(t)); diff != "" {
 		t.Errorf("configuration (-manager +chart):\n%s", diff)
 	}
@@ -45,6 +46,7 @@ func TestConfigurationIsPassedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.LeaderElection.Namespace, want.SidecarSet.Namespace = "leases", namespace
+	want.SidecarSet.ExcludedNamespaces = []string{"kube-system", "cert-manager", namespace}
 	want.Client.Burst = 1000000
 	want.Log.Level = "debug"
 	want.Metrics.Port = -1

@@ -31,6 +31,9 @@ func (c *ManagerConfiguration) Default() {
 	duration(&c.WorkloadSpread.MaxHold, time.Hour)
 	set(&c.WorkloadSpread.AllowList, "kruise-configuration")
 	set(&c.SidecarSet.Workers, 4)
+	if c.SidecarSet.ExcludedNamespaces == nil {
+		c.SidecarSet.ExcludedNamespaces = []string{"kube-system"}
+	}
 	duration(&c.SidecarSet.AuditInterval, 10*time.Second)
 	set(&c.Log.Level, "info")
 	set(&c.Log.Format, "json")

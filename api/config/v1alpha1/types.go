@@ -134,6 +134,9 @@ type SidecarSet struct {
 	// Default: the manager's own. After a change-over from OpenKruise it is OpenKruise's,
 	// kruise-system, so that revisions that were recorded before are found.
 	Namespace string `json:"namespace,omitempty"`
+	// excludedNamespaces are those whose pods the webhook does not see: nobody expects sidecars there.
+	// Default kube-system.
+	ExcludedNamespaces []string `json:"excludedNamespaces,omitempty"`
 	// auditInterval is the time between two searches for pods that run without their sidecars.
 	// Default 10s.
 	AuditInterval *metav1.Duration `json:"auditInterval,omitempty"`

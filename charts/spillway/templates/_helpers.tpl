@@ -65,6 +65,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- $_ := set $config "kind" "ManagerConfiguration" }}
 {{- $_ := set $config.leaderElection "namespace" (default .Release.Namespace $config.leaderElection.namespace) }}
 {{- $_ := set $config.sidecarSet "namespace" (include "spillway.sidecarNamespace" .) }}
+{{- $_ := set $config.sidecarSet "excludedNamespaces" (include "spillway.excludedNamespaces" . | fromJsonArray) }}
 {{- if not .Values.metrics.enabled }}
 {{- $_ := set $config.metrics "port" -1 }}
 {{- end }}

@@ -37,7 +37,9 @@ type Audit struct {
 	Recorder   recorder.EventRecorder
 	Clock      clock.WithTicker
 	Every      time.Duration
-	Log        logr.Logger
+	// Excluded are namespaces whose pods the webhook does not see.
+	Excluded []string
+	Log      logr.Logger
 
 	told    once
 	mu      sync.Mutex
@@ -117,7 +119,7 @@ func (a *Audit) find(ctx context.Context) (map[string]*found, error) {
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		sets := a.Sets.Selecting(pod.Namespace, labels.Set(pod.Labels))
-		if len(sets) == 0 || kept(pod.Labels) || pod.Annotations[corev1.MirrorPodAnnotationKey] != "" {
+		if len(sets) == 0 || slices.Contains(a.Excluded, pod.Namespace) || kept(pod.Labels) || pod.Annotations[corev1.MirrorPodAnnotationKey] != "" {
 			continue
 		}
 		in, known := namespaces[pod.Namespace]

@@ -43,7 +43,7 @@ func newAudited(t *testing.T, annotation string) *audited {
 		},
 	})
 	a.Audit = &Audit{
-		Client: c, Sets: b.Sets, Namespaces: b.Namespaces, Metrics: b.Reconciler.Metrics, Recorder: events.NewFakeRecorder(100), Clock: b.clock, Every: time.Second, Log: logr.Discard(),
+		Client: c, Sets: b.Sets, Namespaces: b.Namespaces, Metrics: b.Reconciler.Metrics, Recorder: events.NewFakeRecorder(100), Clock: b.clock, Every: time.Second, Excluded: []string{"kube-system"}, Log: logr.Discard(),
 	}
 	return a
 }
@@ -84,6 +84,7 @@ func TestPodsWithoutSidecarsAreTold(t *testing.T) {
 	a.bare("out", func(p *corev1.Pod) { p.Labels[v1alpha1.LabelInject] = "disabled" })
 	a.bare("ended", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded })
 	a.bare("other", func(p *corev1.Pod) { p.Labels["app"] = "other" })
+	a.bare("unseen", func(p *corev1.Pod) { p.Namespace = "kube-system" })
 	a.bare("mirror", func(p *corev1.Pod) { p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"} })
 	if got := a.round(); len(got) > 0 {
 		t.Errorf("nobody asked for evictions, got %v", got)
