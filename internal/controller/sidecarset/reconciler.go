@@ -206,6 +206,7 @@ func uids(pods []*corev1.Pod) map[types.UID]bool {
 func (r *Reconciler) gone(ctx context.Context, name string) error {
 	r.Metrics.Forget(name)
 	r.told.forget(name)
+	r.Attempts.Waiting(name, nil) // forgets them all
 	var list corev1.PodList
 	if err := r.Client.List(ctx, &list, client.MatchingFields{IndexInjected: name}, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list the pods of SidecarSet %s: %w", name, err)

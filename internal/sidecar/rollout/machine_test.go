@@ -228,6 +228,11 @@ func machine(r *rapid.T, t *testing.T, spec string) {
 				r.Fatalf("%d pods were unavailable, %d are, %d may be", before, after, most)
 			}
 		},
+		"round of which some writes are refused": func(rt *rapid.T) {
+			w.refuse = func(*corev1.Pod) bool { return rapid.Bool().Draw(rt, "refused") }
+			w.round(r)
+			w.refuse = nil
+		},
 		"sync":   func(*rapid.T) { w.sync(pick()) },
 		"create": func(*rapid.T) { w.add(r, nil) },
 		"delete": func(*rapid.T) {
