@@ -100,4 +100,13 @@ func (f *fixture) away(is bool) {
 		args = []string{"--set", "replicaCount=0,webhook.failurePolicy=Ignore,webhook.validationFailurePolicy=Ignore"}
 	}
 	f.upgrade(context.WithoutCancel(f.ctx), args...)
+	if is {
+		f.eventually("the replicas are gone", func() (bool, string) {
+			var list corev1.PodList
+			if err := kube.List(f.ctx, &list, client.InNamespace(system), client.MatchingLabels{"app.kubernetes.io/name": "spillway"}); err != nil {
+				f.Fatal(err)
+			}
+			return len(list.Items) == 0, fmt.Sprint(len(list.Items))
+		})
+	}
 }
