@@ -30,6 +30,11 @@ func (c *ManagerConfiguration) Default() {
 	duration(&c.WorkloadSpread.Hold, 5*time.Minute)
 	duration(&c.WorkloadSpread.MaxHold, time.Hour)
 	set(&c.WorkloadSpread.AllowList, "kruise-configuration")
+	set(&c.SidecarSet.Workers, 4)
+	if c.SidecarSet.ExcludedNamespaces == nil {
+		c.SidecarSet.ExcludedNamespaces = []string{"kube-system"}
+	}
+	duration(&c.SidecarSet.AuditInterval, 10*time.Second)
 	set(&c.Log.Level, "info")
 	set(&c.Log.Format, "json")
 	duration(&c.ShutdownDelay, 3*time.Second)
