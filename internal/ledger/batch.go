@@ -22,6 +22,8 @@ type batch struct {
 	a   *account
 	key types.NamespacedName
 	ops []operation
+	// last is the newest copy of the object that was read.
+	last *appsv1alpha1.WorkloadSpread
 	// met: another replica has written since this one did last.
 	met bool
 	// replicas is a read of the workload that goes on beside that of the object; nil for none.
@@ -36,46 +38,64 @@ const retryPause = 50 * time.Millisecond
 // commit applies the batch until it is written, or nothing of it is wanted any more. Requests that
 // arrive before another attempt go out with it.
 func (b *batch) commit() {
-	ctx, cancel := b.l.contextOf(b.ops)
-	defer func() { cancel() }()
-
-	base, live, err := b.base(ctx)
-	for {
-		b.dropEnded()
-		if len(b.ops) == 0 {
-			return
-		}
-		if err == nil {
-			err = b.attempt(ctx, base, live)
-		}
-		switch {
-		case err == nil:
-			b.answer(nil)
-			return
-		case apierrors.IsNotFound(err):
-			b.answer(fmt.Errorf("claim from WorkloadSpread %s: %w", b.key, ErrGone))
-			return
-		case errors.Is(err, ErrInvalid):
-			b.answer(err)
-			return
-		case apierrors.IsConflict(err):
-			b.met = true
-		case isStale(err):
-		default:
-			// The write may have been applied: read again, tokens tell.
-			for _, op := range b.ops {
-				op.base().cause.Store(&err)
-			}
-			b.l.Runtime.Wait(retryPause, ctx.Done(), nil)
-		}
+	for again := false; b.step(again); again = true {
 		b.absorb()
-		cancel()
-		ctx, cancel = b.l.contextOf(b.ops)
-		if base != nil {
-			b.replicas = b.read(ctx, base)
-		}
-		base, live, err = b.live(ctx)
 	}
+}
+
+// step makes one attempt, and reports whether another is needed.
+func (b *batch) step(again bool) bool {
+	ctx, cancel := b.l.contextOf(b.ops)
+	defer cancel()
+
+	base, live, err := b.read(ctx, again)
+	b.dropEnded()
+	if len(b.ops) == 0 {
+		return false
+	}
+	if err == nil {
+		err = b.attempt(ctx, base, live)
+	}
+	switch {
+	case err == nil:
+		b.answer(nil)
+		return false
+	case apierrors.IsNotFound(err):
+		b.answer(fmt.Errorf("claim from WorkloadSpread %s: %w", b.key, ErrGone))
+		return false
+	case errors.Is(err, ErrInvalid):
+		b.answer(err)
+		return false
+	case apierrors.IsConflict(err):
+		b.met = true
+	case isStale(err):
+	default:
+		// The write may have been applied: read again, tokens tell.
+		for _, op := range b.ops {
+			op.base().cause.Store(&err)
+		}
+		b.l.Runtime.Wait(retryPause, ctx.Done(), nil)
+	}
+	return true
+}
+
+// read returns the object to begin with, and whether it was read live: after a first attempt it has to
+// be, and the workload is read beside it.
+func (b *batch) read(ctx context.Context, again bool) (*appsv1alpha1.WorkloadSpread, bool, error) {
+	if !again {
+		base, live, err := b.base(ctx)
+		b.last = base
+		return base, live, err
+	}
+	b.replicas = nil
+	if b.last != nil {
+		b.replicas = b.readReplicas(ctx, b.last)
+	}
+	base, live, err := b.live(ctx)
+	if err == nil {
+		b.last = base
+	}
+	return base, live, err
 }
 
 // absorb takes in what has arrived meanwhile.
@@ -97,8 +117,8 @@ type reading struct {
 	err  error
 }
 
-// read begins to read the replicas that percentages refer to, nil where there are none.
-func (b *batch) read(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) *reading {
+// readReplicas begins to read the replicas that percentages refer to, nil where there are none.
+func (b *batch) readReplicas(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) *reading {
 	if terms, err := spread.ParseTerms(&ws.Spec); err != nil || !terms.Percent {
 		return nil
 	}

@@ -277,7 +277,7 @@ func (r *Resolver) Template(ctx context.Context, ws *appsv1alpha1.WorkloadSpread
 	v, err := walk(content, t.kind.TemplatePath)
 	raw, ok := v.(map[string]any)
 	if err != nil || !ok {
-		return nil, nil //nolint:nilnil // as above
+		return nil, nil //nolint:nilerr,nilnil // as above
 	}
 	var template corev1.PodTemplateSpec
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw, &template); err != nil {

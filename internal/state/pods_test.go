@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -184,9 +185,7 @@ func TestWhoseCostItIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, got := FromPod(pod("a", 1, func(p *corev1.Pod) {
-				for k, v := range tc.annotations {
-					p.Annotations[k] = v
-				}
+				maps.Copy(p.Annotations, tc.annotations)
 				p.Annotations[v1alpha1.AnnotationMatched] = v1alpha1.Record{Name: "ws", Subset: "own", UID: tc.token}.Encode()
 			}))
 			if got.Cost.Ours != tc.ours || !got.Cost.Heeded {

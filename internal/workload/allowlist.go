@@ -85,9 +85,9 @@ func (e listed) groupKind() schema.GroupKind { return schema.GroupKind{Group: e.
 func (e listed) check() error {
 	switch {
 	case e.Kind == "":
-		return errors.New(`Kind is missing: name the kind, for example "Kind": "Rollout"`)
+		return errors.New(`its Kind is missing: name the kind, for example "Kind": "Rollout"`)
 	case strings.Contains(e.Group, "/"):
-		return fmt.Errorf("Group %q holds a slash: give the group alone, for example argoproj.io", e.Group)
+		return fmt.Errorf("its Group %q holds a slash: give the group alone, for example argoproj.io", e.Group)
 	}
 	for step := range strings.SplitSeq(e.ReplicasPath, ".") {
 		if step == "" && e.ReplicasPath != "" {

@@ -57,7 +57,7 @@ func TestAllowList(t *testing.T) {
 		"one bad entry costs only itself": {
 			text:     `{"workloads":[{"Group":"example.com"},{"Group":"argoproj.io","Kind":"Rollout"},7,{"Group":"a/b","Kind":"C"},{"Kind":"D","replicasPath":"spec..n"}]}`,
 			targets:  []schema.GroupKind{rollout},
-			problems: []string{"workloads[0] is left out: Kind is missing", "workloads[2] is left out", `Group "a/b" holds a slash`, `replicasPath "spec..n" has an empty step`},
+			problems: []string{"workloads[0] is left out: its Kind is missing", "workloads[2] is left out", `Group "a/b" holds a slash`, `replicasPath "spec..n" has an empty step`},
 		},
 		"a part that is a target stays one": {
 			text:    `{"workloads":[{"Group":"argoproj.io","Kind":"Rollout"},{"Group":"x","Kind":"Y","subResources":[{"Group":"argoproj.io","Kind":"Rollout"}]}]}`,

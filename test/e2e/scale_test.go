@@ -119,7 +119,6 @@ func TestAnIdleClusterCostsNothing(t *testing.T) {
 		return true, ""
 	})
 	const window = 12 * time.Second
-	mark := cluster.audit.Mark()
 	f.eventually("what is under way has ended", func() (bool, string) { // costs and events follow the last count
 		from := cluster.audit.Mark()
 		select {
@@ -129,7 +128,7 @@ func TestAnIdleClusterCostsNothing(t *testing.T) {
 		got := idle(f.requestsSince(from))
 		return len(got) == 0, fmt.Sprint(got)
 	})
-	mark = cluster.audit.Mark()
+	mark := cluster.audit.Mark()
 	select {
 	case <-time.After(window):
 	case <-f.ctx.Done():

@@ -132,8 +132,8 @@ func (p *pass) read() error {
 		return fmt.Errorf("WorkloadSpread %s: %w: %w", p.key, ledger.ErrInvalid, err)
 	}
 	gk := schema.FromAPIVersionAndKind(ref.APIVersion, ref.Kind).GroupKind()
-	known := false
-	if p.kind, known = p.Pods.Resolver.Known().Target(gk); !known {
+	kind, known := p.Pods.Resolver.Known().Target(gk)
+	if p.kind = kind; !known {
 		return fmt.Errorf("WorkloadSpread %s: %w: spec.targetRef: kind %s is not supported: use one of %s, or put it into the allow-list",
 			p.key, ledger.ErrInvalid, gk, p.Pods.Resolver.Known().Names())
 	}
