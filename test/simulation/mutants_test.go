@@ -13,13 +13,13 @@ type mutant struct {
 var mutants = []mutant{
 	{
 		"a conflict is not followed by a new read", "internal/ledger/batch.go",
-		"for ; ; base, live, err = b.live(ctx) {",
-		"for ; ; base, live, err = base, true, nil {",
+		"base, live, err := b.live(ctx)",
+		"base, live, err := b.last, true, error(nil)",
 	},
 	{
 		"a conflict is taken for success", "internal/ledger/batch.go",
-		"case apierrors.IsConflict(err), isStale(err):\n\t\t\tcontinue",
-		"case apierrors.IsConflict(err):\n\t\t\tb.answer(nil)\n\t\t\treturn\n\t\tcase isStale(err):\n\t\t\tcontinue",
+		"case apierrors.IsConflict(err):\n\t\tb.met = true",
+		"case apierrors.IsConflict(err):\n\t\tb.answer(nil)\n\t\treturn false",
 	},
 	{
 		"the claim of a stored pod is not removed", "internal/spread/book.go",
