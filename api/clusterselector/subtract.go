@@ -1,6 +1,8 @@
 package clusterselector
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 )
@@ -48,9 +50,9 @@ func (a Added) subtractTerms(terms []corev1.NodeSelectorTerm) []corev1.NodeSelec
 // remove takes one equal element, the last, out of the list for each of those given. A list that becomes empty is
 // nil.
 func remove[T any](list, added []T) []T {
-	for i := len(added) - 1; i >= 0; i-- {
-		for j := len(list) - 1; j >= 0; j-- {
-			if equality.Semantic.DeepEqual(list[j], added[i]) {
+	for _, a := range slices.Backward(added) {
+		for j, have := range slices.Backward(list) {
+			if equality.Semantic.DeepEqual(have, a) {
 				list = append(list[:j:j], list[j+1:]...)
 				break
 			}

@@ -33,6 +33,8 @@ type ManagerConfiguration struct {
 	Ledger Ledger `json:"ledger,omitempty"`
 	// workloadSpread configures the controller of WorkloadSpreads.
 	WorkloadSpread WorkloadSpread `json:"workloadSpread,omitempty"`
+	// virtualNodes configures how virtual nodes are recognised and served.
+	VirtualNodes VirtualNodes `json:"virtualNodes,omitempty"`
 	// log configures the log on standard error.
 	Log Log `json:"log,omitempty"`
 	// shutdownDelay is how long the manager goes on serving after it was told to stop, so that the
