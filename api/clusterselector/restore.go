@@ -70,8 +70,9 @@ func restore(pod *corev1.Pod, record *Record) error {
 }
 
 // Undo takes a placement back in the upper cluster: Restore, and besides labels and annotations that were added
-// go, a selection of the user's own stands in its annotation again, and the record goes. It reports whether there
-// was a record. It is for a pod that is made from the manifest of one that was placed.
+// go, a selection of the user's own stands in its annotation again, and the record goes. The API server's default
+// tolerations stay, which it would only add again. It reports whether there was a record. It is for a pod that is
+// made from the manifest of one that was placed.
 //
 // On an error the pod is unchanged; the error is that of Restore.
 func Undo(pod *corev1.Pod) (bool, error) {
@@ -79,8 +80,12 @@ func Undo(pod *corev1.Pod) (bool, error) {
 	if err != nil || !recorded {
 		return false, err
 	}
+	defaults := remove(without(pod.Spec.Tolerations, func(t corev1.Toleration) bool { return !IsDefaultToleration(t) }), record.Added.Tolerations)
 	if err := restore(pod, &record); err != nil {
 		return false, err
+	}
+	if slices.Contains(record.Moved, string(Tolerations)) && len(defaults) > 0 {
+		pod.Spec.Tolerations = append(slices.Clone(pod.Spec.Tolerations), defaults...)
 	}
 	pod.Labels = removePairs(pod.Labels, record.Added.Labels)
 	if record.Annotation != "" {

@@ -21,6 +21,7 @@ type VirtualNodes struct {
 type VirtualNodeProfile struct {
 	// name is unique: a DNS label.
 	// +required
+	// +kubebuilder:validation:MinLength=1
 	Name string `json:"name,omitempty"`
 	// nodes are alternatives by which a node is recognised. Without one, only an annotation on a WorkloadSpread
 	// names the profile.
