@@ -76,7 +76,7 @@ race: $(helm) ## Run the unit tests under the race detector (first time: about 7
 .PHONY: e2e
 e2e: lab ## Run the tests that need a cluster.
 	@rm -f dist/e2e-figures.txt
-	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,./test/integration/... ./test/e2e/...)
+	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,./test/integration/... ./test/e2e/... ./test/sidecar/...)
 	@cat dist/e2e-figures.txt 2>/dev/null || true
 
 .PHONY: fuzz

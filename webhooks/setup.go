@@ -10,13 +10,14 @@ import (
 	config "github.com/spillway-project/spillway/api/config/v1alpha1"
 	"github.com/spillway-project/spillway/webhooks/pod"
 	"github.com/spillway-project/spillway/webhooks/review"
+	"github.com/spillway-project/spillway/webhooks/sidecarset"
 	"github.com/spillway-project/spillway/webhooks/workloadspread"
 )
 
 // Setup registers the webhooks. ready reports whether requests can be decided yet; gate counts those
 // under way.
 func Setup(server webhook.Server, c config.Webhook, pods *pod.Mutator, spreads *workloadspread.Validator,
-	ready func() bool, gate *review.Gate, recorder review.Recorder, log logr.Logger,
+	sidecarDefaults *sidecarset.Defaulter, sidecars *sidecarset.Validator, ready func() bool, gate *review.Gate, recorder review.Recorder, log logr.Logger,
 ) {
 	options := func(name string) review.Options {
 		return review.Options{
@@ -26,4 +27,6 @@ func Setup(server webhook.Server, c config.Webhook, pods *pod.Mutator, spreads *
 	}
 	server.Register(pod.Path, review.Handler(pods, options("pods")))
 	server.Register(workloadspread.Path, review.Handler(spreads, options("workloadspreads")))
+	server.Register(sidecarset.DefaultPath, review.Handler(sidecarDefaults, options("sidecarset-defaults")))
+	server.Register(sidecarset.ValidatePath, review.Handler(sidecars, options("sidecarsets")))
 }

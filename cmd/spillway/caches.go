@@ -103,7 +103,7 @@ func (m *manager) awaitCaches(ctx context.Context) error {
 			return fmt.Errorf("start the cache of %T: %w", kind, err)
 		}
 	}
-	m.cached.Store(m.GetCache().WaitForCacheSync(ctx))
+	m.cached.Store(m.GetCache().WaitForCacheSync(ctx) && m.sidecars.ready(ctx))
 	<-ctx.Done()
 	return nil
 }

@@ -60,6 +60,8 @@ type manager struct {
 	cached  atomic.Bool // the caches have synced
 	ending  atomic.Bool // told to stop; still serving
 	gate    review.Gate
+
+	sidecars *sidecars
 }
 
 func newScheme() *runtime.Scheme {
@@ -82,6 +84,9 @@ func newManager(rest *rest.Config, c *configv1alpha1.ManagerConfiguration, bind 
 		s.UID = "" // one of an owner stands for all
 		m.strays.add(s)
 	}})
+	if m.sidecars, err = newSidecars(m); err != nil {
+		return nil, err
+	}
 	clientset, err := kubernetes.NewForConfigAndClient(rest, mgr.GetHTTPClient())
 	if err != nil {
 		return nil, fmt.Errorf("make the client for pods: %w", err)
@@ -168,13 +173,15 @@ func (m *manager) connect() error {
 	if err := m.forgetDeleted(book); err != nil {
 		return err
 	}
+	defaulter, validator := m.sidecars.webhooks()
 	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
 		&pod.Mutator{
 			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
 			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
+			Injector: m.sidecars.injector(),
 		},
-		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver},
+		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver}, defaulter, validator,
 		m.synced, &m.gate, instruments, m.log.WithName("webhook"))
 
 	reconciler := &workloadspread.Reconciler{
@@ -183,7 +190,10 @@ func (m *manager) connect() error {
 		Holds:  spread.Holds{First: m.config.WorkloadSpread.Hold.Duration, Most: m.config.WorkloadSpread.MaxHold.Duration},
 		Kinds:  &workloadspread.KindWatcher{Mapper: m.GetRESTMapper(), Live: m.GetAPIReader()},
 	}
-	return reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), workloadspread.Sources{Changed: m.changed.out, Strays: m.strays.out})
+	if err := reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), workloadspread.Sources{Changed: m.changed.out, Strays: m.strays.out}); err != nil {
+		return err
+	}
+	return m.sidecars.control(m)
 }
 
 // wakeAll has every WorkloadSpread looked at: other kinds are known than before.

@@ -65,6 +65,10 @@ func check(c *v1alpha1.ManagerConfiguration) field.ErrorList {
 	positive(field.NewPath("webhook", "maxBodyBytes"), c.Webhook.MaxBodyBytes)
 	positive(field.NewPath("client", "burst"), int64(c.Client.Burst))
 	positive(field.NewPath("workloadSpread", "workers"), int64(c.WorkloadSpread.Workers))
+	positive(field.NewPath("sidecarSet", "workers"), int64(c.SidecarSet.Workers))
+	if d := c.SidecarSet.AuditInterval.Duration; d < time.Second {
+		errs = append(errs, field.Invalid(field.NewPath("sidecarSet", "auditInterval"), d.String(), "must be 1s or more: every pod is looked at"))
+	}
 	if t := c.Webhook.TimeoutSeconds; t < 1 || t > 30 {
 		errs = append(errs, field.Invalid(field.NewPath("webhook", "timeoutSeconds"), t, "the API allows 1 to 30"))
 	}

@@ -310,26 +310,37 @@ func keysOf(list reflect.Value, key string) ([]string, bool) {
 	if key == "" || list.Type().Elem().Kind() != reflect.Struct {
 		return nil, false
 	}
-	at := -1
-	t := list.Type().Elem()
-	for i := range t.NumField() {
-		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name == key {
-			at = i
-		}
-	}
-	if at < 0 {
+	at := keyField(list.Type().Elem(), key)
+	if at == nil {
 		return nil, false
 	}
 	keys := make([]string, list.Len())
 	seen := make(map[string]bool, list.Len())
 	for i := range keys {
-		keys[i] = fmt.Sprint(list.Index(i).Field(at).Interface())
+		keys[i] = fmt.Sprint(list.Index(i).FieldByIndex(at).Interface())
 		if seen[keys[i]] {
 			return nil, false
 		}
 		seen[keys[i]] = true
 	}
 	return keys, true
+}
+
+// keyField finds the field of a merge key, also in an inlined struct. It returns nil if there is none.
+func keyField(t reflect.Type, key string) []int {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == key {
+			return f.Index
+		}
+		if name == "" && f.Anonymous && f.Type.Kind() == reflect.Struct {
+			if inner := keyField(f.Type, key); inner != nil {
+				return append([]int{i}, inner...)
+			}
+		}
+	}
+	return nil
 }
 
 // typeInfo is what matters of a type.
@@ -351,7 +362,7 @@ func (d *Differ) typeOf(t reflect.Type) *typeInfo {
 	}
 	marshaler := reflect.TypeFor[json.Marshaler]()
 	info := &typeInfo{leaf: t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler)}
-	if t.Kind() == reflect.Struct && !info.leaf {
+	if t.Kind() == reflect.Struct { // also of one that writes its own JSON: it may be the root
 		for i := range t.NumField() {
 			field := t.Field(i)
 			name, _, _ := strings.Cut(field.Tag.Get("json"), ",")

@@ -18,6 +18,8 @@ type account struct {
 	// newest is what this replica wrote or read last: the informer may not have it yet.
 	newest *appsv1alpha1.WorkloadSpread
 	wrote  time.Time
+	// spacing is the time that this replica leaves between two writes; 0 for the configured one.
+	spacing time.Duration
 
 	arrivals map[*claimOp]arrival
 	proofs   map[string]*proof // by version
@@ -77,14 +79,31 @@ func (l *Ledger) drain(key types.NamespacedName, a *account) {
 		}
 		a.mu.Unlock()
 		b := batch{l: l, a: a, key: key, ops: ops}
+		began := l.Clock.Now()
 		b.commit()
+		a.yield(b.met, l.Clock.Since(began))
+	}
+}
+
+// yieldMost bounds the time that a replica leaves to the others.
+const yieldMost = 150 * time.Millisecond
+
+// yield makes the replicas of a burst take turns: one that met another's write leaves as much time as its
+// own took. Otherwise each would find, time after time, that the other has just written, and what the
+// conflicts cost would be the most of it.
+func (a *account) yield(met bool, took time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.spacing = 0
+	if met {
+		a.spacing = min(took, yieldMost)
 	}
 }
 
 // pace keeps writes of one WorkloadSpread the configured time apart.
 func (l *Ledger) pace(a *account) {
 	a.mu.Lock()
-	wait := l.Spacing - l.Clock.Since(a.wrote)
+	wait := max(l.Spacing, a.spacing) - l.Clock.Since(a.wrote)
 	idle := len(a.pending) == 0
 	a.mu.Unlock()
 	if wait > 0 && !idle {

@@ -22,6 +22,10 @@ type batch struct {
 	a   *account
 	key types.NamespacedName
 	ops []operation
+	// met: another replica has written since this one did last.
+	met bool
+	// replicas is a read of the workload that goes on beside that of the object; nil for none.
+	replicas *reading
 	// disproved counts the claims that evidence released in the last attempt.
 	disproved int
 }
@@ -29,13 +33,14 @@ type batch struct {
 // retryPause spaces attempts after an answer that says nothing about the object.
 const retryPause = 50 * time.Millisecond
 
-// commit applies the batch until it is written, or nothing of it is wanted any more.
+// commit applies the batch until it is written, or nothing of it is wanted any more. Requests that
+// arrive before another attempt go out with it.
 func (b *batch) commit() {
 	ctx, cancel := b.l.contextOf(b.ops)
-	defer cancel()
+	defer func() { cancel() }()
 
 	base, live, err := b.base(ctx)
-	for ; ; base, live, err = b.live(ctx) {
+	for {
 		b.dropEnded()
 		if len(b.ops) == 0 {
 			return
@@ -53,15 +58,71 @@ func (b *batch) commit() {
 		case errors.Is(err, ErrInvalid):
 			b.answer(err)
 			return
-		case apierrors.IsConflict(err), isStale(err):
-			continue
+		case apierrors.IsConflict(err):
+			b.met = true
+		case isStale(err):
+		default:
+			// The write may have been applied: read again, tokens tell.
+			for _, op := range b.ops {
+				op.base().cause.Store(&err)
+			}
+			b.l.Runtime.Wait(retryPause, ctx.Done(), nil)
 		}
-		// The write may have been applied: read again, tokens tell.
-		for _, op := range b.ops {
-			op.base().cause.Store(&err)
+		b.absorb()
+		cancel()
+		ctx, cancel = b.l.contextOf(b.ops)
+		if base != nil {
+			b.replicas = b.read(ctx, base)
 		}
-		b.l.Runtime.Wait(retryPause, ctx.Done(), nil)
+		base, live, err = b.live(ctx)
 	}
+}
+
+// absorb takes in what has arrived meanwhile.
+func (b *batch) absorb() {
+	if b.a == nil {
+		return
+	}
+	b.a.mu.Lock()
+	defer b.a.mu.Unlock()
+	b.ops = append(b.ops, b.a.pending...)
+	b.a.pending = nil
+}
+
+// reading is a read of the workload's replicas under way.
+type reading struct {
+	of   *appsv1alpha1.WorkloadSpread
+	done chan struct{}
+	n    int32
+	err  error
+}
+
+// read begins to read the replicas that percentages refer to, nil where there are none.
+func (b *batch) read(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) *reading {
+	if terms, err := spread.ParseTerms(&ws.Spec); err != nil || !terms.Percent {
+		return nil
+	}
+	r := &reading{of: ws, done: make(chan struct{})}
+	b.l.Runtime.Go(func() {
+		defer close(r.done)
+		r.n, r.err = b.l.Workloads.Replicas(ctx, ws)
+	})
+	return r
+}
+
+// replicasOf returns the workload's replicas, by the read under way if that is of the same spec. A read
+// serves one attempt.
+func (b *batch) replicasOf(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (int32, error) {
+	r := b.replicas
+	b.replicas = nil
+	if r == nil {
+		return b.l.Workloads.Replicas(ctx, ws)
+	}
+	b.l.Runtime.Wait(0, r.done, nil)
+	if r.of.UID != ws.UID || r.of.Generation != ws.Generation {
+		return b.l.Workloads.Replicas(ctx, ws)
+	}
+	return r.n, r.err
 }
 
 // staleError asks for a live read before an answer is given that no write has confirmed.
@@ -107,7 +168,7 @@ func (b *batch) apply(ctx context.Context, base *appsv1alpha1.WorkloadSpread) (*
 	}
 	var replicas int32
 	if terms.Percent {
-		if replicas, err = b.l.Workloads.Replicas(ctx, base); err != nil {
+		if replicas, err = b.replicasOf(ctx, base); err != nil {
 			return nil, false, fmt.Errorf("read the replicas that the percentages of WorkloadSpread %s refer to: %w", b.key, err)
 		}
 	}
@@ -184,6 +245,7 @@ func (b *batch) base(ctx context.Context) (*appsv1alpha1.WorkloadSpread, bool, e
 	case known != nil && known.UID == cached.UID && revisionOf(known) > revisionOf(cached):
 		return known, false, nil
 	}
+	b.met = known != nil && known.ResourceVersion != cached.ResourceVersion
 	return cached, false, nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,6 +24,11 @@ type Burst struct {
 	PodsPerSecond float64 `json:"podsPerSecond"`
 	// Admission is the time of webhook calls as the API server measures it, in seconds.
 	Admission Quantiles `json:"admissionSeconds"`
+	// Inside is the time of the same calls within Spillway, Commits that of its writes of a status, and
+	// CommitSize the mean number of requests in one.
+	Inside     Quantiles `json:"insideSeconds,omitzero"`
+	Commits    Quantiles `json:"commitSeconds,omitzero"`
+	CommitSize float64   `json:"commitSize,omitempty"`
 	// CPUSeconds by process, over the burst; those of both manager replicas are "spillway" or "floor".
 	CPUSeconds map[string]float64 `json:"cpuSeconds"`
 	// PeakBytes is the largest resident memory of one manager replica.
@@ -65,10 +72,6 @@ func (c *cluster) burst(ctx context.Context, scenario string, pods int) (Burst, 
 			return b, fmt.Errorf("create the WorkloadSpread: %w", err)
 		}
 	}
-	w, err := c.client.Watch(ctx, &corev1.PodList{}, client.InNamespace(ns.Name))
-	if err != nil {
-		return b, fmt.Errorf("watch pods: %w", err)
-	}
 	before, err := c.probe(ctx)
 	if err != nil {
 		return b, err
@@ -77,9 +80,10 @@ func (c *cluster) burst(ctx context.Context, scenario string, pods int) (Burst, 
 	if err := c.client.Create(ctx, workload(ns.Name, int32(pods))); err != nil { //nolint:gosec // thousands
 		return b, fmt.Errorf("create the Deployment: %w", err)
 	}
-	b.Split = created(w, pods)
+	if b.Split, err = c.created(ctx, ns.Name, pods); err != nil {
+		return b, fmt.Errorf("wait for the pods: %w", err)
+	}
 	b.Seconds = time.Since(began).Seconds()
-	w.Stop()
 	after, err := c.probe(ctx)
 	if err != nil {
 		return b, err
@@ -95,21 +99,52 @@ func (c *cluster) burst(ctx context.Context, scenario string, pods int) (Burst, 
 	return b, c.clean(ctx, ns, pods)
 }
 
-// created counts pods by subset until so many were created.
-func created(w watch.Interface, pods int) map[string]int {
-	split, n := map[string]int{}, 0
-	for e := range w.ResultChan() {
-		p, ok := e.Object.(*corev1.Pod)
-		if !ok || e.Type != watch.Added {
-			continue
+// created counts pods by subset until so many were created. The API server may end a watch that cannot
+// follow: then it is begun anew with a list.
+func (c *cluster) created(ctx context.Context, namespace string, pods int) (map[string]int, error) {
+	subsets := make(map[types.UID]string, pods)
+	for len(subsets) < pods {
+		var list corev1.PodList
+		if err := c.client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+			return nil, err
 		}
-		record, _ := v1alpha1.ParseRecord(p.Annotations)
-		split[record.Subset]++
-		if n++; n == pods {
-			break
+		for i := range list.Items {
+			note(subsets, &list.Items[i])
+		}
+		w, err := c.client.Watch(ctx, &corev1.PodList{}, client.InNamespace(namespace),
+			&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.ResourceVersion}})
+		if err != nil {
+			return nil, err
+		}
+		follow(w, subsets, pods)
+		w.Stop()
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("%d of %d pods were created: %w", len(subsets), pods, err)
 		}
 	}
-	return split
+	split := make(map[string]int)
+	for _, s := range subsets {
+		split[s]++
+	}
+	return split, nil
+}
+
+// follow notes pods until there are so many, or the watch ends.
+func follow(w watch.Interface, subsets map[types.UID]string, pods int) {
+	for len(subsets) < pods {
+		e, ok := <-w.ResultChan()
+		if !ok {
+			return
+		}
+		if p, ok := e.Object.(*corev1.Pod); ok && e.Type == watch.Added {
+			note(subsets, p)
+		}
+	}
+}
+
+func note(subsets map[types.UID]string, p *corev1.Pod) {
+	record, _ := v1alpha1.ParseRecord(p.Annotations)
+	subsets[p.UID] = record.Subset
 }
 
 // readAudit fills in what Spillway asked of the API server.

@@ -83,6 +83,7 @@ func (c *cluster) prepare(ctx context.Context) error {
 		out, err := c.lab.Helm(ctx, "upgrade", "--install", r.name, "charts/spillway", "--namespace", r.namespace, "--create-namespace",
 			"--wait", "--timeout", "180s",
 			"--set", "image.repository=spillway,bindToPodIP=true,fullnameOverride="+r.name,
+			"--set", "config.metrics.secure=false", // the benchmark is no ServiceAccount
 			"--set", "image.tag="+r.tag+",crds.enabled="+r.crds+",rbac.aggregateToDefaultRoles=false",
 			"--set", "webhook.namespaceSelector[0].key="+scenarioLabel+",webhook.namespaceSelector[0].operator=In,webhook.namespaceSelector[0].values[0]="+scenario,
 			"--set-string", `nodeSelector.lab\.spillway-project\.io/system=true`,

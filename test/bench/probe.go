@@ -23,6 +23,9 @@ type reading struct {
 	cpu       map[string]float64 // seconds, by process
 	peak      map[string]int64   // bytes, by release
 	admission []bucket
+	inside    []bucket           // the same, as Spillway sees it
+	commits   []bucket           // writes of a status
+	requests  float64            // in those writes
 	creates   map[string]float64 // of pods, by HTTP code
 	throttled float64
 	mark      int64
@@ -53,6 +56,11 @@ func (c *cluster) probe(ctx context.Context) (reading, error) {
 		for _, container := range p.Containers {
 			r.cpu[name] += cpuSeconds(container.PID)
 			r.peak[name] = max(r.peak[name], takePeak(container.PID))
+		}
+		if name == spread {
+			if err := c.inside(ctx, p.Address, &r); err != nil {
+				return r, fmt.Errorf("read the metrics of %s: %w", p.Name, err)
+			}
 		}
 	}
 	server, err := c.metrics(ctx, c.lab.Config().Host+"/metrics")
@@ -93,6 +101,26 @@ func (c *cluster) metrics(ctx context.Context, url string) (map[string]*dto.Metr
 	}
 	parser := expfmt.NewTextParser(model.LegacyValidation)
 	return parser.TextToMetricFamilies(answer.Body)
+}
+
+// inside reads what a manager says of itself.
+func (c *cluster) inside(ctx context.Context, address string, r *reading) error {
+	own, err := c.metrics(ctx, "http://"+address+":8443/metrics")
+	if err != nil {
+		return err
+	}
+	for _, m := range own["spillway_admission_duration_seconds"].GetMetric() {
+		if label(m, "webhook") == "pods" {
+			r.inside = add(r.inside, m.GetHistogram())
+		}
+	}
+	for _, m := range own["spillway_ledger_commit_duration_seconds"].GetMetric() {
+		r.commits = add(r.commits, m.GetHistogram())
+	}
+	for _, m := range own["spillway_ledger_commit_size"].GetMetric() {
+		r.requests += m.GetHistogram().GetSampleSum()
+	}
+	return nil
 }
 
 // throttled is for how long the controller manager's client has waited for its own limit, 0 where that
@@ -161,6 +189,10 @@ func quantiles(before, after []bucket) Quantiles {
 // compare fills in what came between two readings.
 func (b *Burst) compare(before, after reading) {
 	b.Admission = quantiles(before.admission, after.admission)
+	b.Inside, b.Commits = quantiles(before.inside, after.inside), quantiles(before.commits, after.commits)
+	if b.Commits.N > 0 {
+		b.CommitSize = (after.requests - before.requests) / b.Commits.N
+	}
 	b.CPUSeconds = make(map[string]float64)
 	wall := after.at.Sub(before.at).Seconds() * float64(runtime.NumCPU())
 	most := ""

@@ -80,6 +80,8 @@ func (r *Report) compare(out io.Writer, size int) {
 		100*fast, 100*speedGoal, missed(fast < speedGoal), 100*median(ours, speed)/median(free, speed))
 	fmt.Fprintf(out, "  admission p99: %3.1f × the floor's (goal: at most %.0f ×)%s\n", slow, tailGoal, missed(slow > tailGoal))
 	last := ours[len(ours)-1]
+	fmt.Fprintf(out, "  in Spillway:   admission p50 %s, p99 %s; writes of the status p50 %s, p99 %s, of %.0f requests each\n",
+		millis(last.Inside.P50), millis(last.Inside.P99), millis(last.Commits.P50), millis(last.Commits.P99), last.CommitSize)
 	fmt.Fprintf(out, "  requests:      ")
 	for i, what := range slices.Sorted(maps.Keys(last.Requests)) {
 		if i > 0 {

@@ -33,7 +33,8 @@ func TestConfigurationIsTheDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.LeaderElection.Namespace = namespace
+	want.LeaderElection.Namespace, want.SidecarSet.Namespace = namespace, namespace
+	want.SidecarSet.ExcludedNamespaces = []string{"kube-system", "cert-manager", namespace}
 	if diff := gocmp.Diff(want, parse(t)); diff != "" {
 		t.Errorf("configuration (-manager +chart):\n%s", diff)
 	}
@@ -44,7 +45,8 @@ func TestConfigurationIsPassedOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.LeaderElection.Namespace = "leases"
+	want.LeaderElection.Namespace, want.SidecarSet.Namespace = "leases", namespace
+	want.SidecarSet.ExcludedNamespaces = []string{"kube-system", "cert-manager", namespace}
 	want.Client.Burst = 1000000
 	want.Log.Level = "debug"
 	want.Metrics.Port = -1

@@ -171,6 +171,7 @@ func (c *cluster) farewell(ctx context.Context, out *printer) error {
 		"export KUBECONFIG="+c.lab.Kubeconfig(),
 		"alias kubectl="+kubectl.Path,
 		"kubectl get workloadspreads",
+		"kubectl get sidecarsets",
 		"kubectl get pods --output wide",
 		"kubectl scale deployment web --replicas=7",
 		"kubectl get events --field-selector involvedObject.kind=WorkloadSpread",

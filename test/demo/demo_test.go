@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 func TestTable(t *testing.T) {
@@ -66,5 +67,33 @@ func TestPodsAreCountedWhereTheyAre(t *testing.T) {
 	}
 	if o.astray != 1 || o.unready != 1 || o.leaving != 1 || len(o.wrong) != 1 {
 		t.Errorf("astray %d, unready %d, leaving %d, wrong %q", o.astray, o.unready, o.leaving, o.wrong)
+	}
+}
+
+func TestCrew(t *testing.T) {
+	pod := func(labels map[string]string, spec, status string) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: labels, UID: types.UID(spec + status)}}
+		if spec != "" {
+			p.Spec.Containers = []corev1.Container{{Name: agent, Image: spec}}
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: agent, Image: status, Ready: true}}
+		}
+		return p
+	}
+	over := map[string]string{overflowLabel: "true"}
+	c := &crew{images: map[string]int{}, pods: map[types.UID]bool{}}
+	for _, p := range []*corev1.Pod{
+		pod(over, firstImage, firstImage), pod(over, nextImage, firstImage), pod(over, nextImage, nextImage), pod(over, "", ""), pod(nil, "", ""),
+	} {
+		c.add(p)
+	}
+	if got, want := c.line(), "○○ busybox:1.37 ×2   ● busybox:1.38 ×1   without ×1   restarting ×1"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if c.is(map[string]int{firstImage: 2, nextImage: 1}) {
+		t.Error("one has no agent, and one does not run its image yet")
+	}
+	c.add(pod(nil, firstImage, firstImage))
+	if c.intrude != 1 {
+		t.Error("an agent on an own node was not seen")
 	}
 }

@@ -1,6 +1,7 @@
 // Command demo shows Spillway at work: it starts a real cluster on this machine, installs
 // the chart, applies the samples of config/samples, scales the workload and prints where
-// its pods are. It ends with status 0 only if every count was exact.
+// its pods are; then it gives the overflow pods a sidecar and upgrades that in place. It ends
+// with status 0 only if every count was exact.
 //
 // With KEEP=1 the cluster goes on running afterwards.
 package main
@@ -80,7 +81,12 @@ func (d *demo) run(ctx context.Context) (err error) {
 		}
 	}
 
-	d.out.success(fmt.Sprintf("Every count was exact: on the nodes and in the status, three times. %s in all.", time.Since(began).Round(time.Second)))
+	// 4. Sidecars for what overflows, and their upgrade in place.
+	if err := d.sidecars(ctx); err != nil {
+		return err
+	}
+
+	d.out.success(fmt.Sprintf("Every count was exact: on the nodes and in the status, four times; sidecars were upgraded in the pods that had them. %s in all.", time.Since(began).Round(time.Second)))
 	if d.keep {
 		return d.cluster.farewell(ctx, d.out)
 	}

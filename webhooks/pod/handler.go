@@ -38,6 +38,8 @@ type Mutator struct {
 	Clock    clock.PassiveClock
 	Stem     func() string
 	Log      logr.Logger
+	// Injector adds sidecars once the pod has its place; nil adds none.
+	Injector Injector
 }
 
 // Teller is told what became of pods. Implementations must not block.
@@ -65,29 +67,34 @@ func (m *Mutator) Review(ctx context.Context, request *admissionv1.AdmissionRequ
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(request.Object.Raw, &received); err != nil {
 		return review.Verdict{}, &review.Fault{Code: http.StatusBadRequest, Reason: v1alpha1.ReasonBadReview, Err: fmt.Errorf("decode the pod: %w", err)}
 	}
-	switch {
-	case !state.IsActive(&received):
+	if !state.IsActive(&received) {
 		return review.Verdict{Reason: v1alpha1.ReasonPodInactive}, nil
-	case received.Spec.NodeName != "":
-		return review.Verdict{Reason: v1alpha1.ReasonPodBound}, nil
 	}
-	match, err := m.Resolver.Pod(ctx, request.Namespace, &received)
+	placed, reason, err := m.placed(ctx, &received, request)
 	if err != nil {
-		return review.Verdict{}, review.Unavailable(v1alpha1.ReasonUnavailable, err)
+		return review.Verdict{}, err
+	}
+	return m.inject(ctx, &received, placed, reason, request)
+}
+
+// placed returns the pod with its place: the pod as received if nothing in it changes.
+func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest) (*corev1.Pod, v1alpha1.Reason, error) {
+	if received.Spec.NodeName != "" {
+		return received, v1alpha1.ReasonPodBound, nil
+	}
+	match, err := m.Resolver.Pod(ctx, request.Namespace, received)
+	if err != nil {
+		return nil, "", review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	}
 	if _, recorded := received.Annotations[v1alpha1.AnnotationMatched]; match == nil && !recorded {
-		return review.Verdict{Reason: v1alpha1.ReasonNotManaged}, nil
+		return received, v1alpha1.ReasonNotManaged, nil
 	}
 	decided := received.DeepCopy()
 	reason, err := m.decide(ctx, decided, match, request)
 	if err != nil {
-		return review.Verdict{}, fault(err)
+		return nil, "", fault(err)
 	}
-	patch, err := m.Differ.Between(request.Object.Raw, &received, decided)
-	if err != nil {
-		return review.Verdict{}, fmt.Errorf("make the patch: %w", err)
-	}
-	return review.Verdict{Patch: patch, Reason: reason}, nil
+	return decided, reason, nil
 }
 
 // decide changes the pod to what it should be. Without a place it only loses a record that nothing

@@ -30,6 +30,11 @@ func (c *ManagerConfiguration) Default() {
 	duration(&c.WorkloadSpread.Hold, 5*time.Minute)
 	duration(&c.WorkloadSpread.MaxHold, time.Hour)
 	set(&c.WorkloadSpread.AllowList, "kruise-configuration")
+	set(&c.SidecarSet.Workers, 4)
+	if c.SidecarSet.ExcludedNamespaces == nil {
+		c.SidecarSet.ExcludedNamespaces = []string{"kube-system"}
+	}
+	duration(&c.SidecarSet.AuditInterval, 10*time.Second)
 	none(&c.VirtualNodes.Profiles)
 	none(&c.VirtualNodes.FixedIPAnnotations)
 	set(&c.Log.Level, "info")

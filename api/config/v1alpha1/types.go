@@ -33,6 +33,8 @@ type ManagerConfiguration struct {
 	Ledger Ledger `json:"ledger,omitempty"`
 	// workloadSpread configures the controller of WorkloadSpreads.
 	WorkloadSpread WorkloadSpread `json:"workloadSpread,omitempty"`
+	// sidecarSet configures what serves SidecarSets.
+	SidecarSet SidecarSet `json:"sidecarSet,omitempty"`
 	// virtualNodes configures how virtual nodes are recognised and served.
 	VirtualNodes VirtualNodes `json:"virtualNodes,omitempty"`
 	// log configures the log on standard error.
@@ -124,6 +126,22 @@ type WorkloadSpread struct {
 	// spread, under OpenKruise's key WorkloadSpread_Watch_Custom_Workload_WhiteList.
 	// Default kruise-configuration.
 	AllowList string `json:"allowList,omitempty"`
+}
+
+// SidecarSet configures what serves SidecarSets.
+type SidecarSet struct {
+	// workers is the number of SidecarSets reconciled at once. Default 4.
+	Workers int32 `json:"workers,omitempty"`
+	// namespace holds the ControllerRevisions of SidecarSets and the ConfigMap kruise-configuration.
+	// Default: the manager's own. After a change-over from OpenKruise it is OpenKruise's,
+	// kruise-system, so that revisions that were recorded before are found.
+	Namespace string `json:"namespace,omitempty"`
+	// excludedNamespaces are those whose pods the webhook does not see: nobody expects sidecars there.
+	// Default kube-system.
+	ExcludedNamespaces []string `json:"excludedNamespaces,omitempty"`
+	// auditInterval is the time between two searches for pods that run without their sidecars.
+	// Default 10s.
+	AuditInterval *metav1.Duration `json:"auditInterval,omitempty"`
 }
 
 // Log configures the log.

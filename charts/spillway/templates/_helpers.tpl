@@ -64,10 +64,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- $_ := set $config "apiVersion" "config.spillway-project.io/v1alpha1" }}
 {{- $_ := set $config "kind" "ManagerConfiguration" }}
 {{- $_ := set $config.leaderElection "namespace" (default .Release.Namespace $config.leaderElection.namespace) }}
+{{- $_ := set $config.sidecarSet "namespace" (include "spillway.sidecarNamespace" .) }}
+{{- $_ := set $config.sidecarSet "excludedNamespaces" (include "spillway.excludedNamespaces" . | fromJsonArray) }}
 {{- if not .Values.metrics.enabled }}
 {{- $_ := set $config.metrics "port" -1 }}
 {{- end }}
 {{- toYaml $config }}
+{{- end }}
+
+{{- /* Where the revisions of SidecarSets are. */}}
+{{- define "spillway.sidecarNamespace" -}}
+{{- default .Release.Namespace .Values.config.sidecarSet.namespace -}}
 {{- end }}
 
 {{- /* Where the API server finds the CA of the webhook: an annotation ... */}}

@@ -4,6 +4,7 @@
 - apiGroups:
   - ""
   resources:
+  - namespaces
   - nodes
   verbs:
   - get
@@ -20,6 +21,19 @@
   - patch
   - watch
 - apiGroups:
+  - ""
+  resources:
+  - pods/eviction
+  verbs:
+  - create
+- apiGroups:
+  - ""
+  resources:
+  - pods/resize
+  - pods/status
+  verbs:
+  - patch
+- apiGroups:
   - apps
   resources:
   - deployments
@@ -33,6 +47,7 @@
   - apps.kruise.io
   resources:
   - clonesets
+  - sidecarsets
   - statefulsets
   - workloadspreads
   verbs:
@@ -42,9 +57,17 @@
 - apiGroups:
   - apps.kruise.io
   resources:
+  - sidecarsets/finalizers
   - workloadspreads/status
   verbs:
   - update
+- apiGroups:
+  - apps.kruise.io
+  resources:
+  - sidecarsets/status
+  verbs:
+  - get
+  - patch
 - apiGroups:
   - authentication.k8s.io
   resources:
@@ -91,6 +114,23 @@
   verbs:
   - create
   - patch
+- apiGroups:
+  - ""
+  resources:
+  - podtemplates
+  verbs:
+  - create
+- apiGroups:
+  - apps
+  resources:
+  - controllerrevisions
+  verbs:
+  - create
+  - delete
+  - get
+  - list
+  - update
+  - watch
 - apiGroups:
   - coordination.k8s.io
   resources:

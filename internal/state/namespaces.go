@@ -1,0 +1,31 @@
+package state
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Namespaces reads the labels of namespaces.
+type Namespaces struct {
+	// Cache may not know a namespace that was made a moment ago; Live does.
+	Cache, Live client.Reader
+}
+
+// Labels returns the labels of a namespace. One that the cache does not know is read from the API
+// server: a pod must not go without sidecars because the cache lags.
+func (n *Namespaces) Labels(ctx context.Context, name string) (labels.Set, error) {
+	var ns corev1.Namespace
+	err := n.Cache.Get(ctx, client.ObjectKey{Name: name}, &ns, client.UnsafeDisableDeepCopy)
+	if apierrors.IsNotFound(err) {
+		err = n.Live.Get(ctx, client.ObjectKey{Name: name}, &ns)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read namespace %s: %w", name, err)
+	}
+	return ns.Labels, nil
+}
