@@ -1,6 +1,7 @@
 package clusterselector
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -37,8 +38,10 @@ func StandsOutage(t corev1.Toleration) bool {
 		(t.Operator == corev1.TolerationOpExists || t.Value == "")
 }
 
-// CheckSize returns an error if annotations are larger than the API server allows (MaxAnnotations). It names the
-// largest one.
+// ErrTooLarge is the error of annotations that the API server would refuse; tell it by errors.Is.
+var ErrTooLarge = errors.New("more than the API server allows")
+
+// CheckSize returns an error (ErrTooLarge) if annotations are larger than MaxAnnotations. It names the largest one.
 func CheckSize(annotations map[string]string) error {
 	total, largest := 0, ""
 	for key, value := range annotations {
@@ -50,8 +53,8 @@ func CheckSize(annotations map[string]string) error {
 	if total <= MaxAnnotations {
 		return nil
 	}
-	return fmt.Errorf("metadata.annotations hold %d bytes, more than the %d that the API server allows: the largest is %s with %d bytes: shorten it, or the constraints that were moved there",
-		total, MaxAnnotations, largest, len(annotations[largest]))
+	return fmt.Errorf("metadata.annotations hold %d bytes, %w, which is %d: the largest is %s with %d bytes: shorten it, or the constraints that are moved there",
+		total, ErrTooLarge, MaxAnnotations, largest, len(annotations[largest]))
 }
 
 // without returns a list without the elements that match. A list that was empty stays what it was; one that

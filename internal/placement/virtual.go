@@ -129,6 +129,14 @@ func settle(pod *corev1.Pod, plan Plan) error {
 	return nil
 }
 
+// Release is Strip for a pod that its WorkloadSpread gives no subset: a placement on virtual nodes that a copied
+// manifest brought along is undone as well. One whose record cannot be read is left as it is.
+func Release(pod *corev1.Pod) {
+	if Strip(pod) {
+		_, _ = clusterselector.Undo(pod)
+	}
+}
+
 // NotHonoured names the fields of a pod's constraints that a plan for virtual nodes cannot bring to the lower pod
 // (provider.Profile.NotHonoured). The pod may have been placed before.
 func NotHonoured(pod *corev1.Pod, plan Plan) []clusterselector.Field {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
@@ -168,7 +169,9 @@ func TestSubsetsThatAreVirtual(t *testing.T) {
 
 func TestTheOverrideIsReadStrictly(t *testing.T) {
 	read := func(text string) (map[string]*Profile, error) {
-		return NewCatalog(nil).Override(map[string]string{"spillway-project.io/virtual-subsets": text}, []string{"vk", "own"})
+		ws := parse[appsv1alpha1.WorkloadSpread](t, `{spec: {subsets: [{name: vk}, {name: own}]}}`)
+		ws.Annotations = map[string]string{"spillway-project.io/virtual-subsets": text}
+		return NewCatalog(nil).Override(ws)
 	}
 	got, err := read(`{"vk":"tensile-kube","own":""}`)
 	if own, ok := got["own"]; err != nil || nameOf(got["vk"]) != TensileKube || !ok || own != nil {
@@ -182,7 +185,7 @@ func TestTheOverrideIsReadStrictly(t *testing.T) {
 			t.Errorf("%s: got %v, want %q", text, err, want)
 		}
 	}
-	if got, err := NewCatalog(nil).Override(nil, nil); got != nil || err != nil {
+	if got, err := NewCatalog(nil).Override(&appsv1alpha1.WorkloadSpread{}); got != nil || err != nil {
 		t.Errorf("without the annotation: %v, %v", got, err)
 	}
 }

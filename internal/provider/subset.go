@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
@@ -87,6 +88,17 @@ func (c *Catalog) occurring(term *corev1.NodeSelectorTerm, nodes []*corev1.Node)
 
 // writtenBy returns the first profile whose annotation the patch of a subset writes, or nil.
 func (c *Catalog) writtenBy(patch []byte) *Profile {
+	written := c.Written(patch)
+	for _, p := range c.profiles {
+		if _, ok := written[p.HandOver()]; ok {
+			return p
+		}
+	}
+	return nil
+}
+
+// Written returns the annotations for providers that the patch of a subset writes, by their keys.
+func (c *Catalog) Written(patch []byte) map[string]string {
 	var written struct {
 		Metadata struct {
 			Annotations map[string]*string `json:"annotations"`
@@ -95,19 +107,19 @@ func (c *Catalog) writtenBy(patch []byte) *Profile {
 	if json.Unmarshal(patch, &written) != nil {
 		return nil // no patch, or a fault that is told elsewhere
 	}
+	out := make(map[string]string)
 	for _, p := range c.profiles {
-		if key := p.HandOver(); key != "" && written.Metadata.Annotations[key] != nil {
-			return p
+		if text := written.Metadata.Annotations[p.HandOver()]; text != nil && p.HandOver() != "" {
+			out[p.HandOver()] = *text
 		}
 	}
-	return nil
+	return out
 }
 
 // Override reads the annotation AnnotationVirtualSubsets of a WorkloadSpread: a JSON object of subsets' names and
-// profiles' names, an empty one for own nodes. subsets are the names in the spec. The error names the
-// annotation, the entry and the remedy.
-func (c *Catalog) Override(annotations map[string]string, subsets []string) (map[string]*Profile, error) {
-	text, ok := annotations[v1alpha1.AnnotationVirtualSubsets]
+// profiles' names, an empty one for own nodes. The error names the annotation, the entry and the remedy.
+func (c *Catalog) Override(ws *appsv1alpha1.WorkloadSpread) (map[string]*Profile, error) {
+	text, ok := ws.Annotations[v1alpha1.AnnotationVirtualSubsets]
 	if !ok {
 		return nil, nil
 	}
@@ -124,6 +136,10 @@ func (c *Catalog) Override(annotations map[string]string, subsets []string) (map
 	}
 	if err != nil || names == nil {
 		return nil, fault(`it is not a JSON object of names, such as {"virtual":"tensile-kube","own":""}: %v`, err)
+	}
+	var subsets []string
+	for i := range ws.Spec.Subsets {
+		subsets = append(subsets, ws.Spec.Subsets[i].Name)
 	}
 	out := make(map[string]*Profile, len(names))
 	for subset, name := range names {

@@ -11,8 +11,8 @@ type VirtualNodes struct {
 	// a node wins. One with the name of a built-in profile takes its place.
 	// +listType=atomic
 	Profiles []VirtualNodeProfile `json:"profiles,omitempty"`
-	// fixedIPAnnotations are keys of annotations that give a pod a fixed address. Such a pod does not go to a
-	// virtual node. Default: none.
+	// fixedIPAnnotations are keys of annotations that give a pod a fixed address. A warning is given when such a pod
+	// goes to a virtual node. Default: none.
 	// +listType=atomic
 	FixedIPAnnotations []string `json:"fixedIPAnnotations,omitempty"`
 }
