@@ -25,6 +25,8 @@ tool := go tool -modfile=internal/tools/go.mod
 golangci_lint := bin/tools/golangci-lint
 helm := bin/tools/helm
 
+# Packages whose tests start clusters.
+cluster_pattern := /test/(lab|e2e|sidecar)(/|$$)
 # What to test: packages, and how long one package may take.
 unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/... ./test/chart/... ./test/simulation/...
 TEST_TIMEOUT ?= 30m
@@ -55,7 +57,9 @@ demo: ## See Spillway work, in a real cluster on this machine (first time: about
 test: lab $(helm) ## Run all tests: unit, integration and end to end.
 	go -C internal/tools test ./...
 	@rm -f dist/e2e-figures.txt
-	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./...
+	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $$(go list ./... | grep -vE '$(cluster_pattern)')
+	@# Clusters one after the other: they are busy by themselves.
+	$(gotestsum) -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $$(go list ./... | grep -E '$(cluster_pattern)')
 	@cat dist/e2e-figures.txt 2>/dev/null || true
 
 ##@ Develop
@@ -76,7 +80,7 @@ race: $(helm) ## Run the unit tests under the race detector (first time: about 7
 .PHONY: e2e
 e2e: lab ## Run the tests that need a cluster.
 	@rm -f dist/e2e-figures.txt
-	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(call existing,./test/integration/... ./test/e2e/... ./test/sidecar/...)
+	$(gotestsum) -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./test/e2e/... ./test/sidecar/...
 	@cat dist/e2e-figures.txt 2>/dev/null || true
 
 .PHONY: fuzz

@@ -138,6 +138,7 @@ type SidecarSet struct {
 	Namespace string `json:"namespace,omitempty"`
 	// excludedNamespaces are those whose pods the webhook does not see: nobody expects sidecars there.
 	// Default kube-system.
+	// +listType=atomic
 	ExcludedNamespaces []string `json:"excludedNamespaces,omitempty"`
 	// auditInterval is the time between two searches for pods that run without their sidecars.
 	// Default 10s.
