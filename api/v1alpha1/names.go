@@ -20,6 +20,11 @@ const (
 	// it, or with a different value, is the user's own and is never overwritten or removed.
 	AnnotationDeletionCost = Domain + "/deletion-cost"
 
+	// AnnotationVirtualSubsets on a WorkloadSpread says which of its subsets are of virtual nodes, where that
+	// cannot be seen from the nodes: a JSON object of subsets' names and profiles' names, "" for own nodes, such as
+	// {"virtual":"tensile-kube","own":""}. Subsets that it does not name are looked at.
+	AnnotationVirtualSubsets = Domain + "/virtual-subsets"
+
 	// PodDeletionCost is the annotation by which a ReplicaSet's controller picks the pods to remove
 	// first (k8s.io/api/core/v1 PodDeletionCost); lower goes first.
 	PodDeletionCost = "controller.kubernetes.io/pod-deletion-cost"

@@ -54,6 +54,32 @@ const (
 	ReasonProbing Reason = "Probing"
 )
 
+// Reasons why a pod cannot run on a virtual node.
+const (
+	// ReasonOwnedByDaemonSet: virtual nodes do not run the pods of a DaemonSet.
+	ReasonOwnedByDaemonSet Reason = "OwnedByDaemonSet"
+	// ReasonHostPath: a volume is a path of the node.
+	ReasonHostPath Reason = "HostPath"
+	// ReasonHostNamespace: the pod uses the node's network or process IDs.
+	ReasonHostNamespace Reason = "HostNamespace"
+	// ReasonHostAliases: the pod has entries of its own for /etc/hosts.
+	ReasonHostAliases Reason = "HostAliases"
+	// ReasonPrivileged: a container is privileged.
+	ReasonPrivileged Reason = "Privileged"
+	// ReasonVolumeUnsupported: the provider cannot mount a volume.
+	ReasonVolumeUnsupported Reason = "VolumeUnsupported"
+	// ReasonEnvUnsupported: the provider cannot resolve a reference in the environment.
+	ReasonEnvUnsupported Reason = "EnvUnsupported"
+	// ReasonVolumeElsewhere: a claim is bound to nodes that the virtual node is none of.
+	ReasonVolumeElsewhere Reason = "VolumeElsewhere"
+	// ReasonVolumeImmediate: a claim is bound before the pod has a node, to nodes that nobody knows yet.
+	ReasonVolumeImmediate Reason = "VolumeImmediate"
+	// ReasonFixedIP: an annotation gives the pod a fixed address.
+	ReasonFixedIP Reason = "FixedIP"
+	// ReasonResourceMissing: the virtual nodes lack a resource that a container asks for.
+	ReasonResourceMissing Reason = "ResourceMissing"
+)
+
 // ReasonCounted is the reason of the condition ConditionView: the counts come from that view.
 const ReasonCounted Reason = "Counted"
 

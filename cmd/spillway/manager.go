@@ -33,6 +33,7 @@ import (
 	"github.com/spillway-project/spillway/internal/delta"
 	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/metrics"
+	"github.com/spillway-project/spillway/internal/provider"
 	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/spread"
 	"github.com/spillway-project/spillway/internal/state"
@@ -173,15 +174,19 @@ func (m *manager) connect() error {
 	if err := m.forgetDeleted(book); err != nil {
 		return err
 	}
+	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles)
 	defaulter, validator := m.sidecars.webhooks()
 	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
 		&pod.Mutator{
 			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
 			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
+			Virtual: &pod.Virtual{
+				Reader: m.GetClient(), Catalog: profiles, Clock: clock.RealClock{}, FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations,
+			},
 			Injector: m.sidecars.injector(),
 		},
-		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver}, defaulter, validator,
+		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver, Profiles: profiles}, defaulter, validator,
 		m.synced, &m.gate, instruments, m.log.WithName("webhook"))
 
 	reconciler := &workloadspread.Reconciler{

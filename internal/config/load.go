@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-project/spillway/api/config/v1alpha1"
+	"github.com/spillway-project/spillway/internal/provider"
 )
 
 // Load reads the file, fills in defaults and checks the result. An empty path gives the defaults.
@@ -88,6 +89,7 @@ func check(c *v1alpha1.ManagerConfiguration) field.ErrorList {
 	for _, m := range content.IsDNS1123Subdomain(c.WorkloadSpread.AllowList) {
 		errs = append(errs, field.Invalid(field.NewPath("workloadSpread", "allowList"), c.WorkloadSpread.AllowList, "must be the name of a ConfigMap: "+m))
 	}
+	errs = append(errs, provider.Validate(&c.VirtualNodes, field.NewPath("virtualNodes"))...)
 	le := c.LeaderElection
 	if le.LeaseDuration.Duration <= le.RenewDeadline.Duration || le.RenewDeadline.Duration <= le.RetryPeriod.Duration {
 		errs = append(errs, field.Invalid(field.NewPath("leaderElection", "leaseDuration"), le.LeaseDuration.Duration.String(),

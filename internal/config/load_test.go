@@ -45,6 +45,8 @@ func TestWrongConfigurationsAreExplained(t *testing.T) {
 		"a lease that never lasts": {head + "leaderElection: {leaseDuration: 5s}\n", "must exceed renewDeadline"},
 		"a level of no kind":       {head + "log: {level: loud}\n", `supported values: "debug", "info", "error"`},
 		"a timeout the API lacks":  {head + "webhook: {timeoutSeconds: 31}\n", "1 to 30"},
+		"a profile of no name":     {head + "virtualNodes: {profiles: [{nodes: [{taint: {key: a}}]}]}\n", "virtualNodes.profiles[0].name: Invalid value"},
+		"a profile of no such key": {head + "virtualNodes: {profiles: [{name: a, toleration: []}]}\n", `unknown field "toleration"`},
 		"a duration without unit":  {head + "shutdownDelay: 3\n", "shutdownDelay of type string"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -56,6 +58,30 @@ func TestWrongConfigurationsAreExplained(t *testing.T) {
 	}
 	if _, err := Load(filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("a missing file is no error")
+	}
+}
+
+func TestProfilesOfVirtualNodesAreRead(t *testing.T) {
+	c, err := Parse([]byte(head + `
+virtualNodes:
+  fixedIPAnnotations: [cni.example.com/ip]
+  profiles:
+  - name: ours
+    nodes:
+    - selector: {matchLabels: {node-role.kubernetes.io/local-virtual-kubelet: "true"}}
+    tolerations:
+    - {key: virtual-kubelet.io/provider, operator: Exists, effect: NoSchedule}
+    labels: {virtual-pod: "true"}
+    handOver: {annotation: clusterSelector, fields: [nodeSelector, tolerations]}
+    unsupported: [DaemonSet, HostPath]
+    stuckReasons: [ProviderFailed]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := c.VirtualNodes.Profiles[0]
+	if p.HandOver.Annotation != "clusterSelector" || len(p.HandOver.Fields) != 2 || p.Nodes[0].Selector == nil || c.VirtualNodes.FixedIPAnnotations[0] != "cni.example.com/ip" {
+		t.Errorf("got %+v", c.VirtualNodes)
 	}
 }
 

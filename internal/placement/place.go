@@ -1,7 +1,7 @@
 // Package placement writes a subset onto a pod. It is pure: pod and subset in, changed pod out.
 //
 // The order is fixed: the subset's patch, then its node terms and tolerations (the pin), then the
-// records. The patch comes before the pin, so that a patch that nulls affinity.nodeAffinity, as real
+// records. For a subset of virtual nodes the user's constraints are set aside first (placeVirtual). The patch comes before the pin, so that a patch that nulls affinity.nodeAffinity, as real
 // manifests do, cannot remove the pin; at the end the pin is verified to be there. Every step is
 // idempotent: a pod that has been placed comes out as it went in.
 package placement
@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/provider"
 )
 
 // Plan is what to write onto a pod.
@@ -27,12 +28,35 @@ type Plan struct {
 	Record v1alpha1.Record
 	// Cost is the pod deletion cost; nil for none.
 	Cost *int32
+	// Virtual is the kind of virtual nodes that the subset is of; nil for own nodes.
+	Virtual *provider.Profile
+	// Tolerations that the pod needs beside those of the subset and of Virtual: those of other virtual
+	// nodes in the subset.
+	Tolerations []corev1.Toleration
 }
 
-// Place writes the plan onto the pod. On an error the pod is in an undefined state and must be
-// dropped; the error names the subset, the field and what is wrong.
+// Place writes the plan onto the pod. A placement into another subset, which a copied manifest may
+// bring along, is undone first if it is recorded how (clusterselector.Record). On an error the pod is in an
+// undefined state and must be dropped; the error names the subset, the field and what is wrong.
 func Place(pod *corev1.Pod, plan Plan) error {
-	subset := plan.Subset
+	if err := settle(pod, plan); err != nil {
+		return err
+	}
+	if plan.Virtual != nil {
+		return placeVirtual(pod, plan)
+	}
+	if err := patch(pod, plan.Subset); err != nil {
+		return err
+	}
+	pin(pod, plan.Subset)
+	tolerate(pod, plan.Subset.Tolerations)
+	tolerate(pod, plan.Tolerations)
+	record(pod, plan)
+	return verify(pod, plan.Subset)
+}
+
+// patch applies the subset's patch.
+func patch(pod *corev1.Pod, subset *appsv1alpha1.WorkloadSpreadSubset) error {
 	class := pod.Spec.PriorityClassName
 	if err := Patch(pod, subset.Patch.Raw); err != nil {
 		return fmt.Errorf("subset %q: patch: %w", subset.Name, err)
@@ -42,10 +66,7 @@ func Place(pod *corev1.Pod, plan Plan) error {
 		// values that belong to another one.
 		pod.Spec.Priority, pod.Spec.PreemptionPolicy = nil, nil
 	}
-	pin(pod, subset)
-	tolerate(pod, subset.Tolerations)
-	record(pod, plan)
-	return verify(pod, subset)
+	return nil
 }
 
 // Adopt records an assignment on a pod that runs already, and applies the metadata of the subset's patch

@@ -38,6 +38,8 @@ type Mutator struct {
 	Clock    clock.PassiveClock
 	Stem     func() string
 	Log      logr.Logger
+	// Virtual tells subsets of virtual nodes; nil takes all for own nodes.
+	Virtual *Virtual
 	// Injector adds sidecars once the pod has its place; nil adds none.
 	Injector Injector
 }
@@ -70,15 +72,22 @@ func (m *Mutator) Review(ctx context.Context, request *admissionv1.AdmissionRequ
 	if !state.IsActive(&received) {
 		return review.Verdict{Reason: v1alpha1.ReasonPodInactive}, nil
 	}
-	placed, reason, err := m.placed(ctx, &received, request)
+	var warnings []string
+	placed, reason, err := m.placed(ctx, &received, request, &warnings)
+	if verdict, no := refused(err); no {
+		return verdict, nil
+	}
 	if err != nil {
 		return review.Verdict{}, err
 	}
-	return m.inject(ctx, &received, placed, reason, request)
+	verdict, err := m.inject(ctx, &received, placed, reason, request)
+	verdict.Warnings = append(warnings, verdict.Warnings...)
+	return verdict, err
 }
 
-// placed returns the pod with its place: the pod as received if nothing in it changes.
-func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest) (*corev1.Pod, v1alpha1.Reason, error) {
+// placed returns the pod with its place: the pod as received if nothing in it changes. Warnings for the user are
+// appended.
+func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest, warnings *[]string) (*corev1.Pod, v1alpha1.Reason, error) {
 	if received.Spec.NodeName != "" {
 		return received, v1alpha1.ReasonPodBound, nil
 	}
@@ -90,7 +99,7 @@ func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *adm
 		return received, v1alpha1.ReasonNotManaged, nil
 	}
 	decided := received.DeepCopy()
-	reason, err := m.decide(ctx, decided, match, request)
+	reason, err := m.decide(ctx, decided, match, request, warnings)
 	if err != nil {
 		return nil, "", fault(err)
 	}
@@ -99,7 +108,7 @@ func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *adm
 
 // decide changes the pod to what it should be. Without a place it only loses a record that nothing
 // backs.
-func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest) (v1alpha1.Reason, error) {
+func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest, warnings *[]string) (v1alpha1.Reason, error) {
 	if match == nil {
 		placement.Strip(pod)
 		return v1alpha1.ReasonNotManaged, nil
@@ -107,12 +116,12 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 	grant, err := m.grant(ctx, pod, match, request)
 	switch {
 	case errors.Is(err, ledger.ErrGone):
-		placement.Strip(pod)
+		placement.Release(pod)
 		return v1alpha1.ReasonSpreadGone, nil
 	case errors.Is(err, ledger.ErrInvalid):
 		// Objects that were stored before Spillway was here may be broken. That is for their author to
 		// mend, not a reason to block the workload.
-		placement.Strip(pod)
+		placement.Release(pod)
 		m.Teller.Invalid(match.Spread, err)
 		return v1alpha1.ReasonInvalidSpec, nil
 	case err != nil:
@@ -120,16 +129,18 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 	}
 	dry := request.DryRun != nil && *request.DryRun
 	if grant.Outcome != spread.Placed {
-		placement.Strip(pod)
+		placement.Release(pod)
 		if !dry {
 			m.Teller.NoRoom(match.Spread, match.Owner.Name, named(grant))
 		}
 		return v1alpha1.ReasonNoSubsetAvailable, nil
 	}
-	if err := m.place(pod, match, &grant); err != nil {
+	told, err := m.place(ctx, pod, match, &grant)
+	if err != nil {
 		m.Ledger.Withdraw(grant, match.Version)
 		return "", fmt.Errorf("place a pod of %s/%s by WorkloadSpread %s: %w", request.Namespace, match.Owner.Name, grant.Spread.Name, err)
 	}
+	*warnings = told
 	if !dry && !grant.Repeated {
 		m.Teller.Placed(match.Spread, grant.Terms.Name(grant.Subset), named(grant))
 	}
@@ -193,8 +204,8 @@ func incomingRecord(pod *corev1.Pod, spreadName string) v1alpha1.Record {
 	return v1alpha1.Record{}
 }
 
-// place writes the grant onto the pod.
-func (m *Mutator) place(pod *corev1.Pod, match *resolve.Match, grant *ledger.Grant) error {
+// place writes the grant onto the pod, and returns what the user should know.
+func (m *Mutator) place(ctx context.Context, pod *corev1.Pod, match *resolve.Match, grant *ledger.Grant) ([]string, error) {
 	token := grant.Token
 	if token == "" && !grant.Terms.Free && !match.Numbered { // a number tells by itself
 		token = spread.Pass(m.Clock.Now(), m.Stem())
@@ -210,7 +221,11 @@ func (m *Mutator) place(pod *corev1.Pod, match *resolve.Match, grant *ledger.Gra
 		cost := grant.Terms.Cost(grant.Subset, grant.Rank)
 		plan.Cost = &cost
 	}
-	return placement.Place(pod, plan)
+	warnings, err := m.Virtual.describe(ctx, pod, grant.Spread, grant.Subset, &plan)
+	if err != nil {
+		return nil, err
+	}
+	return warnings, placement.Place(pod, plan)
 }
 
 func named(g ledger.Grant) []Passed {

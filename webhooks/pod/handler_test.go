@@ -32,6 +32,7 @@ import (
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/delta"
 	"github.com/spillway-project/spillway/internal/ledger"
+	"github.com/spillway-project/spillway/internal/provider"
 	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/state"
 	"github.com/spillway-project/spillway/webhooks/pod"
@@ -107,7 +108,7 @@ func newBenchOf(t testing.TB, objects string, now clock.Clock) *bench {
 	for text := range strings.SplitSeq(objects, "---") {
 		o := map[string]client.Object{
 			"Deployment": &appsv1.Deployment{}, "ReplicaSet": &appsv1.ReplicaSet{}, "StatefulSet": &appsv1.StatefulSet{},
-			"Job": &batchv1.Job{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{},
+			"Job": &batchv1.Job{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{}, "Node": &corev1.Node{},
 		}[parse[metav1.TypeMeta](t, text).Kind]
 		if err := yaml.Unmarshal([]byte(text), o); err != nil {
 			t.Fatal(err)
@@ -131,6 +132,7 @@ func newBenchOf(t testing.TB, objects string, now clock.Clock) *bench {
 	b := &bench{TB: t, client: c, told: &told{}}
 	b.mutator = &pod.Mutator{
 		Resolver: resolver, Differ: new(delta.Differ), Teller: b.told, Clock: now, Stem: stem, Log: logr.Discard(),
+		Virtual: &pod.Virtual{Reader: c, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Clock: now},
 		Ledger: ledger.New(ledger.Options{
 			Spreads:   &resolve.Spreads{Reader: c, Direct: c, Writer: c.Status()},
 			Pods:      &resolve.Pods{Pods: state.NewPods(state.Listener{}), Resolver: resolver, Stem: stem},

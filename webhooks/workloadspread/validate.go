@@ -20,6 +20,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/provider"
 	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/validation"
 	"github.com/spillway-project/spillway/webhooks/review"
@@ -34,6 +35,8 @@ type Validator struct {
 	Reader client.Reader
 	// Targets reads the workloads.
 	Targets *resolve.Resolver
+	// Profiles of virtual nodes; nil checks nothing of them.
+	Profiles *provider.Catalog
 }
 
 // Review implements review.Reviewer.
@@ -51,7 +54,8 @@ func (v *Validator) Review(ctx context.Context, request *admissionv1.AdmissionRe
 		errs = validation.WorkloadSpread(&ws, v.Targets.Known())
 	case admissionv1.Update:
 		if err := decode(request.OldObject.Raw, &old); err == nil {
-			if ws.DeletionTimestamp != nil || equality.Semantic.DeepEqual(ws.Spec, old.Spec) {
+			if ws.DeletionTimestamp != nil || (equality.Semantic.DeepEqual(ws.Spec, old.Spec) &&
+				ws.Annotations[v1alpha1.AnnotationVirtualSubsets] == old.Annotations[v1alpha1.AnnotationVirtualSubsets]) {
 				return review.Verdict{}, nil // what OpenKruise accepted stays writable in all but its spec
 			}
 			errs = validation.WorkloadSpreadUpdate(&ws, &old, v.Targets.Known())
@@ -96,6 +100,10 @@ func (v *Validator) compare(ctx context.Context, ws *appsv1alpha1.WorkloadSpread
 		for i := range nodes.Items {
 			live.Nodes = append(live.Nodes, &nodes.Items[i])
 		}
+	}
+	if v.Profiles != nil {
+		faults, mixed := validation.WorkloadSpreadVirtual(ws, v.Profiles, live.Nodes)
+		errs, warnings = append(errs, faults...), append(warnings, mixed...)
 	}
 	return errs, append(warnings, validation.WorkloadSpreadWarnings(ws, live)...)
 }

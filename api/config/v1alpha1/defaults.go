@@ -35,6 +35,8 @@ func (c *ManagerConfiguration) Default() {
 		c.SidecarSet.ExcludedNamespaces = []string{"kube-system"}
 	}
 	duration(&c.SidecarSet.AuditInterval, 10*time.Second)
+	none(&c.VirtualNodes.Profiles)
+	none(&c.VirtualNodes.FixedIPAnnotations)
 	set(&c.Log.Level, "info")
 	set(&c.Log.Format, "json")
 	duration(&c.ShutdownDelay, 3*time.Second)
@@ -50,6 +52,13 @@ func set[T comparable](field *T, value T) {
 func point[T any](field **T, value T) {
 	if *field == nil {
 		*field = &value
+	}
+}
+
+// none makes an empty list the same as one that is left out.
+func none[T any](list *[]T) {
+	if len(*list) == 0 {
+		*list = nil
 	}
 }
 

@@ -35,6 +35,8 @@ type ManagerConfiguration struct {
 	WorkloadSpread WorkloadSpread `json:"workloadSpread,omitempty"`
 	// sidecarSet configures what serves SidecarSets.
 	SidecarSet SidecarSet `json:"sidecarSet,omitempty"`
+	// virtualNodes configures how virtual nodes are recognised and served.
+	VirtualNodes VirtualNodes `json:"virtualNodes,omitempty"`
 	// log configures the log on standard error.
 	Log Log `json:"log,omitempty"`
 	// shutdownDelay is how long the manager goes on serving after it was told to stop, so that the

@@ -1,0 +1,129 @@
+// Package provider knows the kinds of virtual nodes: how one is recognised, what a pod needs to run there, how its
+// constraints are handed over, what cannot run there, and by which marks a pod is stuck below. The profiles are data
+// (builtin.go), extended by the manager's configuration file. Everything here is pure: nodes, terms and pods in,
+// answers out.
+package provider
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/spillway-project/spillway/api/clusterselector"
+	config "github.com/spillway-project/spillway/api/config/v1alpha1"
+)
+
+// Profile is one kind of virtual node. It must not be changed.
+type Profile struct{ config.VirtualNodeProfile }
+
+// HandOver returns the annotation that a pod's constraints are moved to; empty if they stay on the pod.
+func (p *Profile) HandOver() string {
+	if p.VirtualNodeProfile.HandOver == nil {
+		return ""
+	}
+	return p.VirtualNodeProfile.HandOver.Annotation
+}
+
+// NotHonoured returns the fields of a pod's constraints that the provider loses on the way to the lower pod, unless
+// Spillway restores them there: those that it neither restores from the hand-over nor carries itself. The
+// pod is one that has not been placed.
+func (p *Profile) NotHonoured(pod *corev1.Pod) []clusterselector.Field {
+	var restored []string
+	if h := p.VirtualNodeProfile.HandOver; h != nil {
+		restored = h.Fields
+	}
+	return slices.DeleteFunc(clusterselector.Of(&pod.Spec).Fields(), func(f clusterselector.Field) bool {
+		return slices.Contains(restored, string(f)) || slices.Contains(p.Carries, string(f))
+	})
+}
+
+// Stuck returns the mark by which a pod that is bound to such a node is known not to start: the reason of its
+// status, or "Unschedulable" when a condition copied up from below says so. Containers of such a pod never ran. Pods
+// without a node are not looked at: their scheduler speaks for them.
+func (p *Profile) Stuck(pod *corev1.Pod) (mark string, stuck bool) {
+	if pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil || ran(pod) {
+		return "", false
+	}
+	if slices.Contains(p.StuckReasons, pod.Status.Reason) {
+		return pod.Status.Reason, true
+	}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return corev1.PodReasonUnschedulable, true
+		}
+	}
+	return "", false
+}
+
+// ran reports whether a container of the pod runs or has run.
+func ran(pod *corev1.Pod) bool {
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Catalog is the profiles in use, in the order in which they are tried. It must not be changed.
+type Catalog struct{ profiles []*Profile }
+
+// NewCatalog returns the configured profiles, then the built-in ones except those whose names are configured; the
+// built-in generic one is last. The configuration must have passed Validate.
+func NewCatalog(configured []config.VirtualNodeProfile) *Catalog {
+	var c Catalog
+	names := make(map[string]bool, len(configured))
+	for _, p := range configured {
+		names[p.Name] = true
+	}
+	for _, p := range slices.Concat(configured, builtin()) {
+		if len(c.profiles) < len(configured) || !names[p.Name] {
+			c.profiles = append(c.profiles, &Profile{p})
+		}
+	}
+	return &c
+}
+
+// ByName returns the profile with a name, or nil.
+func (c *Catalog) ByName(name string) *Profile {
+	for _, p := range c.profiles {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// Names lists the profiles' names, in their order.
+func (c *Catalog) Names() []string {
+	out := make([]string, len(c.profiles))
+	for i, p := range c.profiles {
+		out[i] = p.Name
+	}
+	return out
+}
+
+// OfNode returns the first profile that matches a node, or nil: the node is a real one.
+func (c *Catalog) OfNode(node *corev1.Node) *Profile {
+	for _, p := range c.profiles {
+		if p.matches(node) {
+			return p
+		}
+	}
+	return nil
+}
+
+// OfTerm returns the first profile such that every node a required term could select is one of it, or nil. It goes
+// by the term alone: it has to ask for the labels by which the profile is recognised. A profile known by its
+// taint is never returned.
+func (c *Catalog) OfTerm(term *corev1.NodeSelectorTerm) *Profile {
+	if term == nil {
+		return nil
+	}
+	for _, p := range c.profiles {
+		if p.impliedBy(term) {
+			return p
+		}
+	}
+	return nil
+}
