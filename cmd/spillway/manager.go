@@ -181,9 +181,7 @@ func (m *manager) connect() error {
 			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
 			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
-			Virtual: &pod.Virtual{
-				Reader: m.GetClient(), Catalog: profiles, Clock: clock.RealClock{}, FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations,
-			},
+			Virtual:  m.virtual(profiles),
 			Injector: m.sidecars.injector(),
 		},
 		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver, Profiles: profiles}, defaulter, validator,
@@ -199,6 +197,16 @@ func (m *manager) connect() error {
 		return err
 	}
 	return m.sidecars.control(m)
+}
+
+// virtual is nil unless pods are to be made ready for the providers of virtual nodes.
+func (m *manager) virtual(profiles *provider.Catalog) *pod.Virtual {
+	if !*m.config.VirtualNodes.HandOver {
+		return nil
+	}
+	return &pod.Virtual{
+		Reader: m.GetClient(), Catalog: profiles, Clock: clock.RealClock{}, FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations,
+	}
 }
 
 // wakeAll has every WorkloadSpread looked at: other kinds are known than before.

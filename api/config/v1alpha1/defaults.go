@@ -37,6 +37,7 @@ func (c *ManagerConfiguration) Default() {
 	duration(&c.SidecarSet.AuditInterval, 10*time.Second)
 	none(&c.VirtualNodes.Profiles)
 	none(&c.VirtualNodes.FixedIPAnnotations)
+	point(&c.VirtualNodes.HandOver, false)
 	set(&c.Log.Level, "info")
 	set(&c.Log.Format, "json")
 	duration(&c.ShutdownDelay, 3*time.Second)

@@ -7,6 +7,9 @@ import (
 
 // VirtualNodes configures how virtual nodes are recognised and served.
 type VirtualNodes struct {
+	// handOver makes pods that go to subsets of virtual nodes ready for the nodes' provider: their constraints move
+	// into the annotation that it reads, and they get what it asks for. Default false.
+	HandOver *bool `json:"handOver,omitempty"`
 	// profiles are kinds of virtual nodes in addition to the built-in ones, and before them: the first that matches
 	// a node wins. One with the name of a built-in profile takes its place.
 	// +listType=atomic
