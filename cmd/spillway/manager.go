@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	configv1alpha1 "github.com/spillway-project/spillway/api/config/v1alpha1"
+	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/config"
 	"github.com/spillway-project/spillway/internal/controller/workloadspread"
 	"github.com/spillway-project/spillway/internal/delta"
@@ -156,6 +158,7 @@ func (m *manager) connect() error {
 	resolver := &resolve.Resolver{
 		Cache: m.GetClient(), Live: m.GetAPIReader(), Mapper: m.GetRESTMapper(), Scales: m.GetClient(),
 		Kinds: allowed.Kinds, Links: resolve.NewLinks(clock.RealClock{}), Wishes: &resolve.Wishes{},
+		Away: m.away(&state.Namespaces{Cache: m.GetClient(), Live: m.GetAPIReader()}),
 	}
 	if err := m.followWishes(resolver.Wishes); err != nil {
 		return err
@@ -197,6 +200,17 @@ func (m *manager) connect() error {
 		return err
 	}
 	return m.sidecars.control(m)
+}
+
+// away tells the namespaces whose pods the webhook does not see: by name, or by their own label.
+func (m *manager) away(namespaces *state.Namespaces) func(context.Context, string) (bool, error) {
+	return func(ctx context.Context, name string) (bool, error) {
+		if slices.Contains(m.config.SidecarSet.ExcludedNamespaces, name) {
+			return true, nil
+		}
+		labels, err := namespaces.Labels(ctx, name)
+		return labels[v1alpha1.LabelAdmission] == v1alpha1.AdmissionDisabled, err
+	}
 }
 
 // virtual is nil unless pods are to be made ready for the providers of virtual nodes.

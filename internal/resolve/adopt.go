@@ -64,6 +64,11 @@ func (p *Pods) Adoptions(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) (
 
 // adopt finds the subsets of the pods in the list that have no assignment, oldest first.
 func (p *Pods) adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, list *corev1.PodList) ([]Adoption, error) {
+	if p.Resolver.Away != nil {
+		if away, err := p.Resolver.Away(ctx, ws.Namespace); err != nil || away {
+			return nil, err
+		}
+	}
 	terms, err := spread.ParseTerms(&ws.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("WorkloadSpread %s/%s: %w", ws.Namespace, ws.Name, err)
@@ -108,6 +113,9 @@ func (p *Pods) adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, list 
 }
 
 func (p *Pods) adoptOne(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, terms spread.Terms, book *spread.Book, pod *corev1.Pod) (*Adoption, error) {
+	if state.OptedOut(pod) {
+		return nil, nil //nolint:nilnil // it is to be left alone
+	}
 	ours, err := p.Resolver.belongs(ctx, ws, pod)
 	if err != nil || !ours || pod.Spec.NodeName == "" {
 		return nil, err

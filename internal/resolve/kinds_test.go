@@ -318,3 +318,30 @@ func TestAStatusWriteIsTheLastChangeOnlyWhenItIsCertain(t *testing.T) {
 		})
 	}
 }
+
+func TestPodsAreNotAdoptedWhereSpillwayIsKeptAway(t *testing.T) {
+	const pod = `{apiVersion: v1, kind: Pod, metadata: {name: %s, uid: %s, labels: {app: web%s}, ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web, uid: rs, controller: true}]}, spec: {nodeName: node-1, containers: [{name: main, image: app}]}}`
+	objects := []string{
+		`{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: web, uid: rs}, spec: {replicas: 2, selector: {matchLabels: {app: web}}}}`,
+		fmt.Sprintf(pod, "a", "a", ""), fmt.Sprintf(pod, "b", "b", ", spillway-project.io/admission: disabled"),
+	}
+	ws := onTarget("apps/v1", "ReplicaSet", "web")
+	ws.Spec.Subsets = []appsv1alpha1.WorkloadSpreadSubset{{Name: "own"}}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}
+	for name, tc := range map[string]struct {
+		away bool
+		want int
+	}{"one of two opted out": {false, 1}, "the namespace did": {true, 0}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, objects...)
+			if err := w.Live.(client.Client).Create(t.Context(), node.DeepCopy()); err != nil {
+				t.Fatal(err)
+			}
+			w.Away = func(context.Context, string) (bool, error) { return tc.away, nil }
+			got, err := (&Pods{Resolver: w.Resolver, Stem: func() string { return "stem0001" }}).Adoptions(t.Context(), ws)
+			if err != nil || len(got) != tc.want {
+				t.Errorf("got %d adoptions, %v; want %d", len(got), err, tc.want)
+			}
+		})
+	}
+}

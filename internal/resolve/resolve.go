@@ -29,6 +29,9 @@ type Resolver struct {
 	Kinds func() *workload.Kinds
 	// Links remembers owners of kinds that no informer watches.
 	Links *Links
+	// Away reports whether Spillway is kept away from a namespace's pods, so that none is adopted there; nil for
+	// nowhere.
+	Away func(ctx context.Context, namespace string) (bool, error)
 	// Wishes remembers what ReplicaSets wanted; nil knows nothing.
 	Wishes *Wishes
 }

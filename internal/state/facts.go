@@ -33,6 +33,9 @@ func FromPod(pod *corev1.Pod) (types.NamespacedName, *spread.Pod) {
 		kind, _ := (*workload.Kinds)(nil).Lookup(gk) // only built-in kinds are known to heed the cost
 		out.Cost.Heeded = kind.DeletionCost
 	}
+	if OptedOut(pod) { // it is counted, but nothing is done to it
+		out.Cost.Heeded, out.Trouble = false, spread.Trouble{}
+	}
 	record, ok := v1alpha1.ParseRecord(pod.Annotations)
 	if !ok || out.Owner == "" { // a pod without a controller is never placed: a copied record
 		setCost(pod, out)
@@ -41,6 +44,11 @@ func FromPod(pod *corev1.Pod) (types.NamespacedName, *spread.Pod) {
 	out.Subset, out.Token = record.Subset, spread.Token(record.UID)
 	setCost(pod, out)
 	return types.NamespacedName{Namespace: pod.Namespace, Name: record.Name}, out
+}
+
+// OptedOut reports whether a pod's label keeps Spillway away from it.
+func OptedOut(pod *corev1.Pod) bool {
+	return pod.Labels[v1alpha1.LabelAdmission] == v1alpha1.AdmissionDisabled
 }
 
 // IsActive reports whether a pod counts: not terminating, and neither succeeded nor failed.

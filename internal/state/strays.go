@@ -23,7 +23,7 @@ type Stray struct {
 // a controller.
 func strayOf(pod *corev1.Pod) (Stray, bool) {
 	ref := metav1.GetControllerOfNoCopy(pod)
-	if ref == nil || pod.Spec.NodeName == "" || !IsActive(pod) {
+	if ref == nil || pod.Spec.NodeName == "" || !IsActive(pod) || OptedOut(pod) {
 		return Stray{}, false
 	}
 	if _, ok := v1alpha1.ParseRecord(pod.Annotations); ok {
