@@ -49,7 +49,7 @@ func (r *Resolver) readTarget(ctx context.Context, ws *appsv1alpha1.WorkloadSpre
 	case workload.Deployment, workload.ReplicaSet:
 		t.object = watchedKind(gk) // typed: these are read once for each write of a burst
 	default:
-		gvk, err := r.served(gk, ref.APIVersion)
+		gvk, err := r.Served(gk, ref.APIVersion)
 		if err != nil {
 			return nil, fmt.Errorf("%w: spec.targetRef of WorkloadSpread %s/%s: %w", ledger.ErrInvalid, ws.Namespace, ws.Name, err)
 		}
@@ -63,8 +63,9 @@ func (r *Resolver) readTarget(ctx context.Context, ws *appsv1alpha1.WorkloadSpre
 	return t, nil
 }
 
-// served returns a version of the kind that the API server serves: the named one where it can be had.
-func (r *Resolver) served(gk schema.GroupKind, apiVersion string) (schema.GroupVersionKind, error) {
+// Served returns a version of the kind that the API server serves: that of apiVersion where it can be had. The
+// error says what to do where there is none.
+func (r *Resolver) Served(gk schema.GroupKind, apiVersion string) (schema.GroupVersionKind, error) {
 	gv, err := schema.ParseGroupVersion(apiVersion)
 	if err != nil {
 		return schema.GroupVersionKind{}, fmt.Errorf("apiVersion %q: %w", apiVersion, err)

@@ -6,21 +6,19 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/workload"
 )
 
 // KindWatcher watches kinds of targets from the moment that a WorkloadSpread on one is seen: OpenKruise's
 // and custom kinds need not be there when the manager starts.
 type KindWatcher struct {
-	// Mapper finds the served version of a kind.
-	Mapper meta.RESTMapper
-	// Live reads from the API server.
-	Live client.Reader
+	// Targets finds the served version of a kind, and reads from the API server.
+	Targets *resolve.Resolver
 
 	mu      sync.Mutex
 	watched map[schema.GroupKind]bool
@@ -43,14 +41,14 @@ func (w *KindWatcher) Ensure(ctx context.Context, gk schema.GroupKind, apiVersio
 	if w.watched[gk] {
 		return nil
 	}
-	gvk, err := w.served(gk, apiVersion)
+	gvk, err := w.Targets.Served(gk, apiVersion)
 	if err != nil {
-		return err
+		return fmt.Errorf("watch the target's kind: %w", err)
 	}
 	// Try before an informer does, which would complain for ever.
 	probe := &metav1.PartialObjectMetadataList{}
 	probe.SetGroupVersionKind(gvk)
-	switch err := w.Live.List(ctx, probe, client.Limit(1)); {
+	switch err := w.Targets.Live.List(ctx, probe, client.Limit(1)); {
 	case apierrors.IsForbidden(err):
 		return fmt.Errorf("%s may not be read by the manager, so changes of the target are not seen: grant it get, list and watch (chart value rbac.extraRules): %w", gk, err)
 	case err != nil:
@@ -66,16 +64,4 @@ func (w *KindWatcher) Ensure(ctx context.Context, gk schema.GroupKind, apiVersio
 	}
 	w.watched[gk] = true
 	return nil
-}
-
-func (w *KindWatcher) served(gk schema.GroupKind, apiVersion string) (schema.GroupVersionKind, error) {
-	gv, _ := schema.ParseGroupVersion(apiVersion) // of a version that cannot be read the preferred one serves
-	m, err := w.Mapper.RESTMapping(gk, gv.Version)
-	if err != nil {
-		m, err = w.Mapper.RESTMapping(gk)
-	}
-	if err != nil {
-		return schema.GroupVersionKind{}, fmt.Errorf("kind %s is not served here yet: install its CRD, or mend spec.targetRef: %w", gk, err)
-	}
-	return m.GroupVersionKind, nil
 }
