@@ -25,6 +25,14 @@ const (
 	// {"virtual":"tensile-kube","own":""}. Subsets that it does not name are looked at.
 	AnnotationVirtualSubsets = Domain + "/virtual-subsets"
 
+	// AnnotationOutage on a WorkloadSpread says what becomes of pods on virtual nodes that are not ready: OutageHold
+	// or OutageReplace. The default is in the configuration.
+	AnnotationOutage = Domain + "/outage"
+	// OutageHold: they stay, however long that takes; the pods of the lower cluster run on while the link is down.
+	OutageHold = "Hold"
+	// OutageReplace: Kubernetes evicts them, and new ones pass the subset over while none of its nodes is ready.
+	OutageReplace = "Replace"
+
 	// PodDeletionCost is the annotation by which a ReplicaSet's controller picks the pods to remove
 	// first (k8s.io/api/core/v1 PodDeletionCost); lower goes first.
 	PodDeletionCost = "controller.kubernetes.io/pod-deletion-cost"

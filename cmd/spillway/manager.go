@@ -178,13 +178,14 @@ func (m *manager) connect() error {
 		return err
 	}
 	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles)
+	sites := m.sites(profiles)
 	defaulter, validator := m.sidecars.webhooks()
 	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
 		&pod.Mutator{
 			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
 			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
-			Virtual:  m.virtual(profiles),
+			Sites:    sites,
 			Injector: m.sidecars.injector(),
 		},
 		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver, Profiles: profiles}, defaulter, validator,
@@ -213,13 +214,14 @@ func (m *manager) away(namespaces *state.Namespaces) func(context.Context, strin
 	}
 }
 
-// virtual is nil unless pods are to be made ready for the providers of virtual nodes.
-func (m *manager) virtual(profiles *provider.Catalog) *pod.Virtual {
+// sites is nil unless pods are to be made ready for the providers of virtual nodes.
+func (m *manager) sites(profiles *provider.Catalog) *resolve.Sites {
 	if !*m.config.VirtualNodes.HandOver {
 		return nil
 	}
-	return &pod.Virtual{
-		Reader: m.GetClient(), Catalog: profiles, Clock: clock.RealClock{}, FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations,
+	return &resolve.Sites{
+		Reader: m.GetClient(), Live: m.GetAPIReader(), Catalog: profiles, Clock: clock.RealClock{},
+		FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations, Outage: m.config.VirtualNodes.Outage,
 	}
 }
 

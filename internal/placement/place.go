@@ -33,6 +33,8 @@ type Plan struct {
 	// Tolerations that the pod needs beside those of the subset and of Virtual: those of other virtual
 	// nodes in the subset.
 	Tolerations []corev1.Toleration
+	// Hold: on virtual nodes, the pod stays on its node while that is not ready, however long that takes.
+	Hold bool
 }
 
 // Place writes the plan onto the pod. A placement into another subset, which a copied manifest may

@@ -19,7 +19,8 @@ import (
 //     Where the provider takes no hand-over they stay.
 //  2. The subset's patch. What it writes into the annotation is merged over what was moved.
 //  3. The pin and the subset's tolerations, as in any subset.
-//  4. The provider's tolerations, labels and annotations. A label or annotation that the pod has is left alone.
+//  4. The provider's tolerations, labels and annotations, and those that hold during an outage. A label or annotation
+//     that the pod has is left alone.
 //  5. The records: that of the subset, and that of everything done here, by which it can be undone.
 //  6. The checks: the size of the annotations, and that the pin is there.
 func placeVirtual(pod *corev1.Pod, plan Plan) error {
@@ -32,11 +33,17 @@ func placeVirtual(pod *corev1.Pod, plan Plan) error {
 	if err := patchVirtual(pod, plan, done.Annotation); err != nil {
 		return err
 	}
+	if plan.Hold {
+		giveWay(pod, subset.Tolerations)
+	}
 	before := pod.Spec.DeepCopy()
 	pin(pod, subset)
 	tolerate(pod, subset.Tolerations)
 	tolerate(pod, profile.Tolerations)
 	tolerate(pod, plan.Tolerations)
+	if plan.Hold {
+		hold(pod)
+	}
 	added := clusterselector.Difference(before, &pod.Spec)
 	stand(pod, stood)
 	pod.Labels, added.Labels = supplement(pod.Labels, profile.Labels)
@@ -85,6 +92,23 @@ func stand(pod *corev1.Pod, stood []corev1.Toleration) {
 			tolerate(pod, slices.DeleteFunc(slices.Clone(stood), func(t corev1.Toleration) bool { return !stands(key)(t) }))
 		}
 	}
+}
+
+// hold keeps the pod on its node while that is not ready or not reachable. What the pod's author wrote stays.
+func hold(pod *corev1.Pod) {
+	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		if !slices.ContainsFunc(pod.Spec.Tolerations, stands(key)) {
+			tolerate(pod, []corev1.Toleration{{Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}})
+		}
+	}
+}
+
+// giveWay takes the API server's defaults away, which end after some minutes: of several tolerations for a taint the
+// shortest counts. They are nobody's wish, so that there is nothing to restore; except where the subset asks for them.
+func giveWay(pod *corev1.Pod, wanted []corev1.Toleration) {
+	pod.Spec.Tolerations = slices.DeleteFunc(pod.Spec.Tolerations, func(t corev1.Toleration) bool {
+		return clusterselector.IsDefaultToleration(t) && !slices.ContainsFunc(wanted, clusterselector.IsDefaultToleration)
+	})
 }
 
 // stands returns whether a toleration holds during the outage that the taint's key means.

@@ -3,6 +3,7 @@ package placement
 import (
 	"encoding/json"
 	"strings"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,6 +98,7 @@ func TestAnyPodGoesUpAndDown(t *testing.T) {
 		pod, subset := anyPod.Draw(t, "pod"), anySubset.Draw(t, "subset")
 		p := plan(subset)
 		p.Virtual = provider.NewCatalog(nil).ByName(rapid.SampledFrom([]string{provider.TensileKube, provider.Kosmos}).Draw(t, "profile"))
+		p.Hold = rapid.Bool().Draw(t, "hold")
 		placed := pod.DeepCopy()
 		if err := Place(placed, p); err != nil {
 			t.Fatal(err)
@@ -130,6 +132,8 @@ func TestACopiedManifestStartsAnew(t *testing.T) {
 		second.Virtual = provider.NewCatalog(nil).ByName(profiles.Draw(t, "second profile"))
 		first.Record.Subset, second.Record.Subset = "first", "second"
 		first.Cost, second.Cost = nil, nil
+		// The API server's defaults, which make room for a hold, are added again by it and not by Undo.
+		first.Hold = rapid.Bool().Draw(t, "first holds") && !slices.ContainsFunc(pod.Spec.Tolerations, clusterselector.IsDefaultToleration)
 		fresh, copied := pod.DeepCopy(), pod.DeepCopy()
 		for p, plans := range map[*corev1.Pod][]Plan{fresh: {second}, copied: {first, second}} {
 			for _, plan := range plans {

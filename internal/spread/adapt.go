@@ -36,6 +36,17 @@ type Sight struct {
 	Holds Holds
 	// Numbered: pods go to subsets by their number, so any later subset can take one.
 	Numbered bool
+	// Ground tells of the subsets' nodes, in the order of the subsets; nil where all are own nodes.
+	Ground []Ground
+}
+
+// Ground is what is known of the virtual nodes of a subset; the zero value is for own nodes.
+type Ground struct {
+	// Nodes are the subset's virtual nodes by name, each with the values of a pod's status.reason by which its provider
+	// refuses it.
+	Nodes map[string][]string
+	// Down: none of them is ready, and pods are not to wait for them.
+	Down bool
 }
 
 // Turn is a change of a subset's schedulability.
