@@ -46,6 +46,10 @@ const (
 	// ConditionProbe remembers of a subset that is closed, or was, how many probes failed in a row and
 	// the token of the pod that is let in: "failed=1 pod=4k2j9x0a". It lives as long as that matters.
 	ConditionProbe = Domain + "/Probe"
+	// ConditionNodes remembers, of a subset of several virtual nodes, those on which pods were stuck: its message is a
+	// JSON object of nodes' names, how many holds in a row each has had before (failed) and until when it is left out
+	// (until, in seconds since 1970).
+	ConditionNodes = Domain + "/Nodes"
 
 	// ConditionView, on the first subset of the aggregate status, holds in its message the resource
 	// version of the newest view of pods that the counts were taken from. A recount from an older

@@ -21,6 +21,10 @@ const (
 	ReasonRecoverSchedulable Reason = "RecoverSchedulable"
 	// ReasonSubsetRecovered: the pod that was let in got a node; the subset is open again.
 	ReasonSubsetRecovered Reason = "SubsetRecovered"
+	// ReasonNodePassedOver: pods are stuck on one virtual node of a subset; new ones go to the others.
+	ReasonNodePassedOver Reason = "NodePassedOver"
+	// ReasonNodeRecovered: a pod has started on a virtual node that was passed over.
+	ReasonNodeRecovered Reason = "NodeRecovered"
 	// ReasonPodRescheduled: a pod that could not be scheduled was deleted, to be made anew in another
 	// subset.
 	ReasonPodRescheduled Reason = "PodRescheduled"

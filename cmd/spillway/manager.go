@@ -195,7 +195,7 @@ func (m *manager) connect() error {
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
 		Claims: &ledger.Expiry{Clock: clock.RealClock{}, Life: m.config.Ledger.ClaimExpiry.Duration},
 		Holds:  spread.Holds{First: m.config.WorkloadSpread.Hold.Duration, Most: m.config.WorkloadSpread.MaxHold.Duration},
-		Kinds:  &workloadspread.KindWatcher{Targets: resolver},
+		Kinds:  &workloadspread.KindWatcher{Targets: resolver}, Sites: sites,
 	}
 	if err := reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), workloadspread.Sources{Changed: m.changed.out, Strays: m.strays.out}); err != nil {
 		return err

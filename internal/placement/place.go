@@ -33,6 +33,8 @@ type Plan struct {
 	// Tolerations that the pod needs beside those of the subset and of Virtual: those of other virtual
 	// nodes in the subset.
 	Tolerations []corev1.Toleration
+	// Avoid are nodes of the subset that the pod is kept off, in order.
+	Avoid []string
 	// Hold: on virtual nodes, the pod stays on its node while that is not ready, however long that takes.
 	Hold bool
 }
@@ -45,6 +47,7 @@ func Place(pod *corev1.Pod, plan Plan) error {
 		return err
 	}
 	if plan.Virtual != nil {
+		plan.Subset = avoiding(plan.Subset, plan.Avoid)
 		return placeVirtual(pod, plan)
 	}
 	if err := patch(pod, plan.Subset); err != nil {

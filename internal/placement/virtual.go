@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -56,6 +57,21 @@ func placeVirtual(pod *corev1.Pod, plan Plan) error {
 		return fmt.Errorf("subset %q: %w", subset.Name, err)
 	}
 	return verify(pod, subset)
+}
+
+// avoiding returns the subset with some of its nodes left out of the required term. A field selector takes one name
+// (Kubernetes API), so there is one for each.
+func avoiding(subset *appsv1alpha1.WorkloadSpreadSubset, nodes []string) *appsv1alpha1.WorkloadSpreadSubset {
+	if len(nodes) == 0 || subset.RequiredNodeSelectorTerm == nil {
+		return subset
+	}
+	out := *subset
+	out.RequiredNodeSelectorTerm = subset.RequiredNodeSelectorTerm.DeepCopy()
+	for _, name := range nodes {
+		out.RequiredNodeSelectorTerm.MatchFields = append(out.RequiredNodeSelectorTerm.MatchFields,
+			corev1.NodeSelectorRequirement{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpNotIn, Values: []string{name}})
+	}
+	return &out
 }
 
 // handOver moves the constraints, or finds that a pass before this one has, and returns the record to go on from.

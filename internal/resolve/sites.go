@@ -3,6 +3,7 @@ package resolve
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -167,20 +168,28 @@ type Bar struct {
 // Bars finds the subsets that cannot take the pod, by name: those of virtual nodes that it cannot run on, and, except
 // for the last one, which takes what the others cannot, those whose nodes are down. sites are those of the WorkloadSpread.
 func (s *Sites) Bars(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, sites []Site, namespace string, pod *corev1.Pod) (map[string]Bar, error) {
-	var bars map[string]Bar
-	bar := func(i int, b Bar) {
+	bars, err := s.Obstacles(ctx, ws, sites, namespace, pod)
+	if err != nil {
+		return nil, err
+	}
+	for i := range sites {
+		if !sites[i].Down || i == len(sites)-1 {
+			continue
+		}
 		if bars == nil {
 			bars = make(map[string]Bar)
 		}
-		bars[ws.Spec.Subsets[i].Name] = b
+		bars[ws.Spec.Subsets[i].Name] = Bar{v1alpha1.ReasonNodesNotReady, "none of its virtual nodes is ready"}
 	}
+	return bars, nil
+}
+
+// Obstacles finds the subsets of virtual nodes that the pod cannot run on, by name.
+func (s *Sites) Obstacles(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, sites []Site, namespace string, pod *corev1.Pod) (map[string]Bar, error) {
+	var bars map[string]Bar
 	for i := range sites {
 		site := &sites[i]
 		if site.Profile == nil {
-			continue
-		}
-		if site.Down && i < len(sites)-1 {
-			bar(i, Bar{v1alpha1.ReasonNodesNotReady, "none of its virtual nodes is ready"})
 			continue
 		}
 		claims, err := s.claims(ctx, namespace, pod, site.Nodes)
@@ -195,7 +204,10 @@ func (s *Sites) Bars(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, sites
 		for j, o := range found {
 			messages[j] = o.Field + ": " + o.Message
 		}
-		bar(i, Bar{found[0].Reason, strings.Join(messages, "; ")})
+		if bars == nil {
+			bars = make(map[string]Bar)
+		}
+		bars[ws.Spec.Subsets[i].Name] = Bar{found[0].Reason, strings.Join(messages, "; ")}
 	}
 	return bars, nil
 }
@@ -210,6 +222,11 @@ func Reasons(bars map[string]Bar) map[string]v1alpha1.Reason {
 		out[name] = b.Reason
 	}
 	return out
+}
+
+// Virtual reports whether some subset is of virtual nodes.
+func Virtual(sites []Site) bool {
+	return slices.ContainsFunc(sites, func(s Site) bool { return s.Profile != nil })
 }
 
 // Ground is what the adaptation has to know of the subsets' nodes, in the order of the subsets.

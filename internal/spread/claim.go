@@ -67,6 +67,8 @@ type Grant struct {
 	Rank int32
 	// Repeated: the claim stood there already.
 	Repeated bool
+	// Avoid are virtual nodes of the subset that the pod is to be kept off, in order: pods are stuck there.
+	Avoid []string
 	// Passed lists the subsets that come before the chosen one, and why each was not taken.
 	Passed []Passed
 }
@@ -102,6 +104,7 @@ func (b *Book) Claim(c Claim) Grant {
 		return Grant{Outcome: Unproven, Passed: g.Passed}
 	}
 	if g.Outcome == Placed {
+		g.Avoid = b.avoided(g.Subset, c.Now)
 		b.enter(c, &g)
 	}
 	return g
@@ -154,7 +157,7 @@ func (b *Book) outstanding(c *Claim) (Grant, bool) {
 			if !c.Claims(t) {
 				continue
 			}
-			return Grant{Outcome: Placed, Subset: i, Token: t, Rank: t.rank(), Repeated: true}, true
+			return Grant{Outcome: Placed, Subset: i, Token: t, Rank: t.rank(), Repeated: true, Avoid: b.avoided(i, c.Now)}, true
 		}
 	}
 	return Grant{}, false
