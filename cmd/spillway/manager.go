@@ -84,8 +84,7 @@ func newManager(rest *rest.Config, c *configv1alpha1.ManagerConfiguration, bind 
 		changed: newDirty[types.NamespacedName](), strays: newDirty[state.Stray](),
 	}
 	m.pods = state.NewPods(state.Listener{Changed: m.changed.add, Strayed: func(s state.Stray) {
-		s.UID = "" // one of an owner stands for all
-		m.strays.add(s)
+		m.strays.add(s.OfOwner()) // one stands for all
 	}})
 	if m.sidecars, err = newSidecars(m); err != nil {
 		return nil, err
@@ -163,7 +162,9 @@ func (m *manager) connect() error {
 	if err := m.followWishes(resolver.Wishes); err != nil {
 		return err
 	}
-	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem}
+	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles)
+	sites := m.sites(profiles)
+	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem, Sites: sites}
 	book := ledger.New(ledger.Options{
 		Spreads:    &resolve.Spreads{Reader: m.GetClient(), Direct: m.GetAPIReader(), Writer: m.GetClient().Status()},
 		Pods:       pods,
@@ -177,8 +178,6 @@ func (m *manager) connect() error {
 	if err := m.forgetDeleted(book); err != nil {
 		return err
 	}
-	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles)
-	sites := m.sites(profiles)
 	defaulter, validator := m.sidecars.webhooks()
 	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
 		&pod.Mutator{
@@ -195,7 +194,7 @@ func (m *manager) connect() error {
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
 		Claims: &ledger.Expiry{Clock: clock.RealClock{}, Life: m.config.Ledger.ClaimExpiry.Duration},
 		Holds:  spread.Holds{First: m.config.WorkloadSpread.Hold.Duration, Most: m.config.WorkloadSpread.MaxHold.Duration},
-		Kinds:  &workloadspread.KindWatcher{Targets: resolver}, Sites: sites,
+		Kinds:  &workloadspread.KindWatcher{Targets: resolver}, Sites: sites, Clock: clock.RealClock{},
 	}
 	if err := reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), workloadspread.Sources{Changed: m.changed.out, Strays: m.strays.out}); err != nil {
 		return err
