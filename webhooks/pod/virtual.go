@@ -93,13 +93,9 @@ func (v *Virtual) nature(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, s
 	if p, named := override[s.Name]; named {
 		found.Profile = p
 	} else {
-		var list corev1.NodeList
-		if err := v.Reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-			return found, fmt.Errorf("list nodes to find out what subset %q of WorkloadSpread %s/%s is: %w", s.Name, ws.Namespace, ws.Name, err)
-		}
-		nodes := make([]*corev1.Node, len(list.Items))
-		for i := range list.Items {
-			nodes[i] = &list.Items[i]
+		nodes, err := listNodes(ctx, v.Reader)
+		if err != nil {
+			return found, fmt.Errorf("find out what subset %q of WorkloadSpread %s/%s is: %w", s.Name, ws.Namespace, ws.Name, err)
 		}
 		found = v.Catalog.Subset(s.RequiredNodeSelectorTerm, nodes, s.Patch.Raw)
 	}
@@ -112,9 +108,27 @@ func (v *Virtual) nature(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, s
 	return found, nil
 }
 
-// refused turns constraints that cannot be read or kept into a refusal: they are the pod's own fault, and without
-// them it might run where its author forbade it, whatever the failure policy.
+// listNodes returns all nodes, which must not be written to.
+func listNodes(ctx context.Context, reader client.Reader) ([]*corev1.Node, error) {
+	var list corev1.NodeList
+	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	nodes := make([]*corev1.Node, len(list.Items))
+	for i := range list.Items {
+		nodes[i] = &list.Items[i]
+	}
+	return nodes, nil
+}
+
+// refused turns a pod that cannot have what it asks for, and constraints that cannot be read or kept into a refusal: they are the pod's own
+// fault, and without them it might run where its author forbade it, whatever the failure policy.
 func refused(err error) (review.Verdict, bool) {
+	if refusal := new(placement.Refusal); errors.As(err, &refusal) {
+		verdict := review.Refuse(metav1.StatusReasonInvalid, http.StatusUnprocessableEntity, refusal.Message)
+		verdict.Reason = refusal.Reason
+		return verdict, true
+	}
 	if wrong := new(clusterselector.FormatError); !errors.As(err, &wrong) && !errors.Is(err, clusterselector.ErrTooLarge) {
 		return review.Verdict{}, false
 	}

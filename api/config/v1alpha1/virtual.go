@@ -7,7 +7,7 @@ import (
 
 // VirtualNodes configures how virtual nodes are recognised and served.
 type VirtualNodes struct {
-	// handOver makes pods that go to subsets of virtual nodes ready for the nodes' provider: their constraints move
+	// handOver makes pods that go to virtual nodes ready for the nodes' provider: their constraints move
 	// into the annotation that it reads, and they get what it asks for. Default false.
 	HandOver *bool `json:"handOver,omitempty"`
 	// profiles are kinds of virtual nodes in addition to the built-in ones, and before them: the first that matches
@@ -15,7 +15,7 @@ type VirtualNodes struct {
 	// +listType=atomic
 	Profiles []VirtualNodeProfile `json:"profiles,omitempty"`
 	// fixedIPAnnotations are keys of annotations that give a pod a fixed address. A warning is given when such a pod
-	// goes to a virtual node. Default: none.
+	// goes to a subset of virtual nodes; one that asks for virtual nodes itself is refused. Default: none.
 	// +listType=atomic
 	FixedIPAnnotations []string `json:"fixedIPAnnotations,omitempty"`
 }
