@@ -90,7 +90,7 @@ e2e: lab ## Run the tests that need a cluster.
 fuzz: ## Run every fuzz test for FUZZ_TIME (default 20s; first time: about 5 min of building), then "make roundtrip simulate".
 	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' api cmd internal webhooks | sort | while IFS=: read -r file function; do \
 	  echo "$${function#func } in $$(dirname "$$file")"; \
-	  go test -run '^$$' -fuzz "^$${function#func }$$" -fuzztime $(FUZZ_TIME) "./$$(dirname "$$file")"; \
+	  go test -run '^$$' -fuzz "^$${function#func }$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 1s "./$$(dirname "$$file")"; \
 	done
 	@$(MAKE) --no-print-directory roundtrip simulate
 
