@@ -241,7 +241,7 @@ func (d *document) show(n *yaml.Node) string {
 			switch {
 			case c != n:
 			case in.Kind == yaml.MappingNode && i%2 == 1:
-				out = pair(in.Content[i-1].Value, n)
+				out = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{in.Content[i-1], n}}
 			case in.Kind == yaml.SequenceNode:
 				out = &yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{n}}
 			}

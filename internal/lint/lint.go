@@ -9,6 +9,7 @@ package lint
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,8 +23,8 @@ const (
 	Error Severity = "error"
 	// Warning: it works, but hardly as its author means.
 	Warning Severity = "warning"
-	// Info: something to know. Documents with nothing else are clean.
-	Info Severity = "info"
+	// Note: something to know. Documents with nothing else are clean.
+	Note Severity = "note"
 )
 
 // Finding is one mistake.
@@ -72,7 +73,7 @@ type Result struct {
 
 // Clean reports whether there is nothing but what is to be known.
 func (r Result) Clean() bool {
-	return !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity != Info })
+	return !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Severity != Note })
 }
 
 // YAML looks at a text of one or more documents, YAML or JSON. Documents of other kinds are passed over.
@@ -112,7 +113,7 @@ func resultOf(text []byte, docs []*document) Result {
 		out.Changed = out.Changed || d.changed
 		out.Findings = append(out.Findings, d.findings()...)
 	}
-	slices.SortStableFunc(out.Findings, func(a, b Finding) int { return a.Line - b.Line })
+	slices.SortStableFunc(out.Findings, func(a, b Finding) int { return cmp.Or(a.Line-b.Line, a.Column-b.Column) })
 	if out.Changed {
 		out.Fixed = fixed.Bytes()
 	}
@@ -126,7 +127,7 @@ func Warnings(raw []byte) []string {
 	d.note(hints{})
 	var out []string
 	for _, f := range d.findings() {
-		if f.Severity == Info || slices.Contains([]string{ruleInvalid, ruleSyntax, ruleMissingTarget, ruleBesidePin}, f.Rule) {
+		if f.Severity == Note || slices.Contains([]string{ruleInvalid, ruleSyntax, ruleMissingTarget, ruleBesidePin}, f.Rule) {
 			continue
 		}
 		text := fmt.Sprintf("%s: %s", f.Field, f.Message)

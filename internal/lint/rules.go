@@ -61,12 +61,12 @@ func Rules() []Rule {
 			"patch: {spec: {tolerations: [{key: a, operator: Exists}]}}", true},
 		{ruleBesidePin, Warning, "a patch sets constraints beside the subset's node terms", "a pod gets both, and they may exclude each other", "requiredNodeSelectorTerm: {…}\npatch: {spec: {nodeSelector: {a: b}}}", false},
 		{ruleProvider, Warning, "pods for tensile-kube lack the label virtual-pod=true", "its provider neither updates nor deletes the lower pod of one without it", "patch: {metadata: {annotations: {clusterSelector: '{}'}}}", true},
-		{ruleStatic, Info, "constraints of the lower cluster are a fixed text", "all pods get the fields that it names, in place of their own; fields that it does not name come from the pod", "clusterSelector: '{\"tolerations\":[…]}'", false},
-		{ruleStashedPin, Info, "tensile-kube's own webhook would move the pin away", "if it runs beside Spillway, the pin's key has to be in its --ignore-selector-keys; better turn it off", "patch: {metadata: {annotations: {clusterSelector: '{}'}}}", false},
+		{ruleStatic, Note, "constraints of the lower cluster are a fixed text", "all pods get the fields that it names, in place of their own; fields that it does not name come from the pod", "clusterSelector: '{\"tolerations\":[…]}'", false},
+		{ruleStashedPin, Note, "tensile-kube's own webhook would move the pin away", "if it runs beside Spillway, the pin's key has to be in its --ignore-selector-keys; better turn it off", "patch: {metadata: {annotations: {clusterSelector: '{}'}}}", false},
 		{ruleMissingTarget, Error, "the spread has no target", "it selects no workload, and the API server refuses it", "spec: {subsets: [{name: own}]}", true},
 		{ruleStrategy, Error, "settings for Adaptive without its type", "the API server refuses it", "scheduleStrategy: {adaptive: {rescheduleCriticalSeconds: 30}}", true},
 		{ruleUnreachable, Warning, "a subset is never reached", "one before it takes any number of pods, and without Adaptive none moves on", "subsets: [{name: a}, {name: b}]", false},
-		{ruleUnselected, Info, "no subset and no workload in the same text sets the labels that a SidecarSet selects", "then nobody gets its sidecars", "selector: {matchLabels: {vk: \"true\"}}", false},
+		{ruleUnselected, Note, "no subset and no workload in the same text sets the labels that a SidecarSet selects", "then nobody gets its sidecars", "selector: {matchLabels: {vk: \"true\"}}", false},
 		{ruleInvalid, Error, "validation refuses it", "the message is that of the API server", "maxReplicas: 120%", false},
 	}
 }

@@ -154,7 +154,7 @@ func (d *document) unknown(p *place) problem {
 	out.rule = ruleUnknown
 	out.message = fmt.Sprintf("%s has no field %s%s", describe(in), key, ignored(in))
 	if p.inside(containerType) {
-		out.severity = Info
+		out.severity = Note
 		out.message = fmt.Sprintf("%s has no field %s that Spillway knows: it reaches the pod as it is", describe(in), key)
 		out.remedy = "check the spelling"
 		return out

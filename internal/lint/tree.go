@@ -109,11 +109,6 @@ func isEmpty(n *yaml.Node) bool {
 	return isNull(n) || n != nil && n.Kind != yaml.ScalarNode && len(n.Content) == 0
 }
 
-// pair is a mapping of one key.
-func pair(key string, value *yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{text(key), value}}
-}
-
 // same reports whether two nodes hold the same, comments and style aside.
 func same(a, b *yaml.Node) bool {
 	return a.Kind == b.Kind && (a.Kind != yaml.ScalarNode || a.Value == b.Value && a.ShortTag() == b.ShortTag()) &&

@@ -46,7 +46,7 @@ func (d *document) validate() {
 	for _, e := range errs {
 		p := problem{rule: ruleInvalid, at: d.find(e.Field), field: e.Field, message: e.ErrorBody()}
 		if e.Field == "spec.targetRef.kind" && e.Type == field.ErrorTypeInvalid {
-			p.severity = Info // the cluster's allow-list may have it
+			p.severity = Note // the cluster's allow-list may have it
 		}
 		if original, ok := d.was[p.at]; ok && original != "" && strings.HasSuffix(e.Field, lastOf(original)) {
 			p.field = original
