@@ -28,7 +28,7 @@ helm := bin/tools/helm
 # Packages whose tests start clusters.
 cluster_pattern := /test/(lab|e2e|sidecar)(/|$$)
 # What to test: packages, and how long one package may take.
-unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/... ./test/chart/... ./test/simulation/...
+unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/... ./test/chart/... ./test/docs/... ./test/simulation/...
 TEST_TIMEOUT ?= 30m
 # TEST_FLAGS is for more flags of go test, such as TEST_FLAGS="-run TestX -v".
 TEST_FLAGS ?=
