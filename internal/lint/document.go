@@ -34,6 +34,9 @@ type document struct {
 	// was has the paths of the nodes in the text, now those at the beginning of the round.
 	was, now map[*yaml.Node]string
 	problems []problem
+	// spread or sidecars is the object, corrected, if it can be read.
+	spread   *appsv1alpha1.WorkloadSpread
+	sidecars *sidecar.SidecarSet
 	// changed: there are corrections. written is the text with them.
 	changed bool
 	written []byte
@@ -77,7 +80,11 @@ func parse(c chunk) *document {
 		err = errors.New("its aliases stand for too much")
 	}
 	if err != nil {
-		d.problems = []problem{{rule: ruleSyntax, at: &yaml.Node{Line: lineOf(err), Column: 1}, message: "it cannot be read: " + strings.TrimPrefix(err.Error(), "yaml: ")}}
+		p := problem{rule: ruleSyntax, at: &yaml.Node{Line: lineOf(err), Column: 1}, message: "it cannot be read: " + strings.TrimPrefix(err.Error(), "yaml: ")}
+		if !bytes.Contains(c.text, []byte(group)) {
+			p.severity = Note // a template, for example, of something else
+		}
+		d.problems = []problem{p}
 		return d
 	}
 	d.root = doc.Content[0]
@@ -88,8 +95,10 @@ func parse(c chunk) *document {
 	if kind == nil || version == nil || !strings.HasPrefix(version.Value, group+"/") {
 		return d
 	}
-	if kind.Value == kindSpread || kind.Value == kindSidecar {
-		d.kind = kind.Value
+	for _, known := range []string{kindSpread, kindSidecar} {
+		if strings.EqualFold(kind.Value, known) {
+			d.kind = known
+		}
 	}
 	return d
 }

@@ -36,6 +36,7 @@ const (
 	ruleMissingTarget = "missing-target"
 	ruleStrategy      = "adaptive-without-type"
 	ruleUnreachable   = "unreachable-subset"
+	ruleRival         = "same-target"
 	ruleUnselected    = "unselected-sidecar"
 	ruleInvalid       = "invalid"
 )
@@ -43,7 +44,7 @@ const (
 // Rules returns the table, in the order in which rules are applied.
 func Rules() []Rule {
 	return []Rule{
-		{ruleSyntax, Error, "the text is no YAML", "nothing in the document can be read", "a: b: c", false},
+		{ruleSyntax, Error, "a document is no YAML", "nothing in it can be read. Without a word of apps.kruise.io in it, it is a note", "a: b: c", false},
 		{ruleDuplicate, Error, "a key is given twice in one mapping", "the last one silently wins, or the API server refuses the object", "metadata: {name: a, name: b}", true},
 		{ruleVersion, Error, "the API version is not v1alpha1", "it is the version that Spillway serves; v1beta1 has other names for node terms", "apiVersion: apps.kruise.io/v1beta1", true},
 		{ruleNestedSubset, Error, "a subset stands inside another one", "the list that it slipped into ignores it: the spread has one subset fewer than it looks",
@@ -66,6 +67,7 @@ func Rules() []Rule {
 		{ruleMissingTarget, Error, "the spread has no target", "it selects no workload, and the API server refuses it", "spec: {subsets: [{name: own}]}", true},
 		{ruleStrategy, Error, "settings for Adaptive without its type", "the API server refuses it", "scheduleStrategy: {adaptive: {rescheduleCriticalSeconds: 30}}", true},
 		{ruleUnreachable, Warning, "a subset is never reached", "one before it takes any number of pods, and without Adaptive none moves on", "subsets: [{name: a}, {name: b}]", false},
+		{ruleRival, Error, "two spreads select the same pods", "the webhook refuses the second one", "targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}   # in both", false},
 		{ruleUnselected, Note, "no subset and no workload in the same text sets the labels that a SidecarSet selects", "then nobody gets its sidecars", "selector: {matchLabels: {vk: \"true\"}}", false},
 		{ruleInvalid, Error, "validation refuses it", "the message is that of the API server", "maxReplicas: 120%", false},
 	}

@@ -48,18 +48,22 @@ func duplicates(d *document, _ hints) []problem {
 	return out
 }
 
-// versions finds other versions of the group.
+// versions finds other versions of the group, and kinds in another case.
 func versions(d *document, _ hints) []problem {
-	v := get(d.root, "apiVersion")
-	if v.Value == group+"/v1alpha1" {
-		return nil
+	var out []problem
+	set := func(n *yaml.Node, value string) func() *yaml.Node {
+		return func() *yaml.Node {
+			n.Value = value
+			return n
+		}
 	}
-	return []problem{{
-		rule: ruleVersion, at: v, value: v.Value, message: "Spillway serves " + group + "/v1alpha1", remedy: "use that", fix: func() *yaml.Node {
-			v.Value = group + "/v1alpha1"
-			return v
-		},
-	}}
+	if v := get(d.root, "apiVersion"); v.Value != group+"/v1alpha1" {
+		out = append(out, problem{rule: ruleVersion, at: v, value: v.Value, message: "Spillway serves " + group + "/v1alpha1", remedy: "use that", fix: set(v, group+"/v1alpha1")})
+	}
+	if k := get(d.root, "kind"); k.Value != d.kind {
+		out = append(out, problem{rule: ruleMisspelled, at: k, value: k.Value, message: "there is no such kind", remedy: "write " + d.kind, fix: set(k, d.kind)})
+	}
+	return out
 }
 
 // nestedSubsets finds elements of lists inside a subset that are subsets themselves: their indentation slipped. One

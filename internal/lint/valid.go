@@ -33,9 +33,9 @@ func (d *document) validate() {
 	var errs field.ErrorList
 	var warnings []string
 	if d.kind == kindSpread {
-		errs, warnings, err = validSpread(raw)
+		d.spread, errs, warnings, err = validSpread(raw)
 	} else {
-		errs, warnings, err = validSidecar(raw)
+		d.sidecars, errs, warnings, err = validSidecar(raw)
 	}
 	if err != nil {
 		if !d.mistyped() {
@@ -43,6 +43,14 @@ func (d *document) validate() {
 		}
 		return
 	}
+	d.refused(errs)
+	for _, w := range warnings {
+		d.problems = append(d.problems, problem{rule: ruleInvalid, severity: Warning, at: d.root, message: w})
+	}
+}
+
+// refused notes what validation refuses, at the place in the text.
+func (d *document) refused(errs field.ErrorList) {
 	for _, e := range errs {
 		p := problem{rule: ruleInvalid, at: d.find(e.Field), field: e.Field, message: e.ErrorBody()}
 		if e.Field == "spec.targetRef.kind" && e.Type == field.ErrorTypeInvalid {
@@ -52,9 +60,6 @@ func (d *document) validate() {
 			p.field = original
 		}
 		d.problems = append(d.problems, p)
-	}
-	for _, w := range warnings {
-		d.problems = append(d.problems, problem{rule: ruleInvalid, severity: Warning, at: d.root, message: w})
 	}
 }
 
@@ -70,13 +75,13 @@ func (d *document) mistyped() bool {
 	return false
 }
 
-func validSpread(raw []byte) (field.ErrorList, []string, error) {
-	var ws appsv1alpha1.WorkloadSpread
-	if err := json.Unmarshal(raw, &ws); err != nil {
-		return nil, nil, err
+func validSpread(raw []byte) (*appsv1alpha1.WorkloadSpread, field.ErrorList, []string, error) {
+	ws := new(appsv1alpha1.WorkloadSpread)
+	if err := json.Unmarshal(raw, ws); err != nil {
+		return nil, nil, nil, err
 	}
-	errs := validation.WorkloadSpread(&ws, nil)
-	virtual, warnings := validation.WorkloadSpreadVirtual(&ws, provider.NewCatalog(nil), nil)
+	errs := validation.WorkloadSpread(ws, nil)
+	virtual, warnings := validation.WorkloadSpreadVirtual(ws, provider.NewCatalog(nil), nil)
 	for _, v := range virtual {
 		known := false
 		for _, e := range errs {
@@ -86,20 +91,19 @@ func validSpread(raw []byte) (field.ErrorList, []string, error) {
 			errs = append(errs, v)
 		}
 	}
-	return errs, warnings, nil
+	return ws, errs, warnings, nil
 }
 
-func validSidecar(raw []byte) (field.ErrorList, []string, error) {
-	var s sidecar.SidecarSet
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return nil, nil, err
+func validSidecar(raw []byte) (*sidecar.SidecarSet, field.ErrorList, []string, error) {
+	s := new(sidecar.SidecarSet)
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, nil, nil, err
 	}
 	sidecar.Default(&s.Spec)
-	errs := validation.SidecarSet(&s)
-	if len(errs) > 0 {
-		return errs, nil, nil
+	if errs := validation.SidecarSet(s); len(errs) > 0 {
+		return nil, errs, nil, nil // not to be compared with others
 	}
-	return nil, validation.Warnings(&s), nil
+	return s, nil, validation.Warnings(s), nil
 }
 
 var step = regexp.MustCompile(`\[([^\]]*)\]|[^.\[\]]+`)
@@ -124,74 +128,4 @@ func (d *document) find(path string) *yaml.Node {
 		n = next
 	}
 	return n
-}
-
-// hints are what other documents of the text tell.
-type hints struct {
-	// workload is the one that could be spread, if there is only one.
-	workload *workloadRef
-}
-
-type workloadRef struct{ version, kind, name string }
-
-func (hints) nameFor(d *document) string {
-	if n := at(d.root, "metadata", "name"); n != nil {
-		return n.Value
-	}
-	return ""
-}
-
-// workloads are the kinds that hints are taken from.
-var workloads = map[string]bool{"Deployment": true, "StatefulSet": true, "ReplicaSet": true, "Job": true, "CloneSet": true}
-
-func hintsOf(docs []*document) hints {
-	var found []workloadRef
-	for _, d := range docs {
-		kind, version, name := get(d.root, "kind"), get(d.root, "apiVersion"), at(d.root, "metadata", "name")
-		if kind != nil && version != nil && name != nil && workloads[kind.Value] {
-			found = append(found, workloadRef{version.Value, kind.Value, name.Value})
-		}
-	}
-	if len(found) != 1 {
-		return hints{}
-	}
-	return hints{&found[0]}
-}
-
-// together looks at the documents as a whole: the labels that a SidecarSet selects should be set by someone, if
-// there is a spread at all.
-func together(docs []*document) {
-	labels, spreads := map[string]string{}, false
-	note := func(m *yaml.Node) {
-		for i := 0; m != nil && m.Kind == yaml.MappingNode && i+1 < len(m.Content); i += 2 {
-			labels[m.Content[i].Value] = m.Content[i+1].Value
-		}
-	}
-	for _, d := range docs {
-		spreads = spreads || d.kind == kindSpread
-		for _, s := range subsetsOf(d) {
-			note(at(s, "patch", "metadata", "labels"))
-		}
-		if d.kind == "" && d.root != nil {
-			note(at(d.root, "metadata", "labels"))
-			note(at(d.root, "spec", "template", "metadata", "labels"))
-		}
-	}
-	for _, d := range docs {
-		wanted := at(d.root, "spec", "selector", "matchLabels")
-		if d.kind != kindSidecar || !spreads || wanted == nil || wanted.Kind != yaml.MappingNode {
-			continue
-		}
-		for i := 0; i+1 < len(wanted.Content); i += 2 {
-			k, v := wanted.Content[i], wanted.Content[i+1]
-			if labels[k.Value] == v.Value {
-				continue
-			}
-			d.problems = append(d.problems, problem{
-				rule: ruleUnselected, at: k, value: v.Value,
-				message: fmt.Sprintf("no subset and no workload in these files sets the label %s=%s, so none of their pods gets the sidecars", k.Value, v.Value),
-				remedy:  fmt.Sprintf("set it where pods need them, such as in a subset: patch: {metadata: {labels: {%s: %q}}}", k.Value, v.Value),
-			})
-		}
-	}
 }

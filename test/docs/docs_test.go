@@ -3,6 +3,7 @@ package docs
 import (
 	"bytes"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -142,9 +143,7 @@ func TestEachProfileHasAPageWhoseExampleWorks(t *testing.T) {
 		if pages[name] == nil {
 			pages[name] = map[string]string{}
 		}
-		for kind, text := range e.objects(t) {
-			pages[name][kind] = text
-		}
+		maps.Copy(pages[name], e.objects(t))
 	}
 	index, err := os.ReadFile("../../docs/virtual-nodes.md")
 	if err != nil {
