@@ -184,8 +184,9 @@ func (m *manager) connect() error {
 			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
 			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
-			Sites:    sites,
-			Injector: m.sidecars.injector(),
+			Sites:      sites,
+			Placements: m.placements(profiles),
+			Injector:   m.sidecars.injector(),
 		},
 		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver, Profiles: profiles}, defaulter, validator,
 		m.synced, &m.gate, instruments, m.log.WithName("webhook"))
@@ -221,6 +222,17 @@ func (m *manager) sites(profiles *provider.Catalog) *resolve.Sites {
 	return &resolve.Sites{
 		Reader: m.GetClient(), Live: m.GetAPIReader(), Catalog: profiles, Clock: clock.RealClock{},
 		FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations, Outage: m.config.VirtualNodes.Outage,
+	}
+}
+
+// placements serves pods without a WorkloadSpread. Where nobody restores constraints, none are moved.
+func (m *manager) placements(profiles *provider.Catalog) *pod.Placements {
+	if !*m.config.VirtualNodes.HandOver {
+		profiles = profiles.Plain()
+	}
+	return &pod.Placements{
+		Reader: m.GetClient(), Namespaces: m.sidecars.namespaces, Catalog: profiles,
+		FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations, Clock: clock.RealClock{},
 	}
 }
 

@@ -41,6 +41,8 @@ type Mutator struct {
 	Log      logr.Logger
 	// Sites tells subsets of virtual nodes; nil takes all for own nodes.
 	Sites *resolve.Sites
+	// Placements serves pods that no WorkloadSpread selects; nil leaves them as they are.
+	Placements *Placements
 	// Injector adds sidecars once the pod has its place; nil adds none.
 	Injector Injector
 }
@@ -101,8 +103,8 @@ func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *adm
 	if err != nil {
 		return nil, "", review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	}
-	if _, recorded := received.Annotations[v1alpha1.AnnotationMatched]; match == nil && !recorded {
-		return received, v1alpha1.ReasonNotManaged, nil
+	if match == nil {
+		return m.unmanaged(ctx, received, request, warnings)
 	}
 	decided := received.DeepCopy()
 	reason, err := m.decide(ctx, decided, match, request, warnings)
@@ -112,13 +114,8 @@ func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *adm
 	return decided, reason, nil
 }
 
-// decide changes the pod to what it should be. Without a place it only loses a record that nothing
-// backs.
+// decide changes the pod to what it should be. Without a place it only loses what a copied manifest brought along.
 func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest, warnings *[]string) (v1alpha1.Reason, error) {
-	if match == nil {
-		placement.Strip(pod)
-		return v1alpha1.ReasonNotManaged, nil
-	}
 	site, err := m.look(ctx, pod, match, request.Namespace)
 	if err != nil {
 		return "", err

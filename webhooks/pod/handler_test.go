@@ -120,10 +120,15 @@ func newBenchOf(t testing.TB, objects string, now clock.Clock) *bench {
 		}
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&appsv1alpha1.WorkloadSpread{})
+	if !strings.Contains(objects, "kind: Namespace") {
+		for _, name := range []string{"ns", "other"} {
+			objects += "\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: " + name + "}}"
+		}
+	}
 	for text := range strings.SplitSeq(objects, "---") {
 		o := map[string]client.Object{
 			"Deployment": &appsv1.Deployment{}, "ReplicaSet": &appsv1.ReplicaSet{}, "StatefulSet": &appsv1.StatefulSet{},
-			"Job": &batchv1.Job{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{}, "Node": &corev1.Node{},
+			"Job": &batchv1.Job{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{}, "Node": &corev1.Node{}, "Namespace": &corev1.Namespace{},
 			"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "PersistentVolume": &corev1.PersistentVolume{}, "StorageClass": &storagev1.StorageClass{},
 		}[parse[metav1.TypeMeta](t, text).Kind]
 		if err := yaml.Unmarshal([]byte(text), o); err != nil {
@@ -148,7 +153,8 @@ func newBenchOf(t testing.TB, objects string, now clock.Clock) *bench {
 	b := &bench{TB: t, client: c, told: &told{}}
 	b.mutator = &pod.Mutator{
 		Resolver: resolver, Differ: new(delta.Differ), Teller: b.told, Clock: now, Stem: stem, Log: logr.Discard(),
-		Sites: &resolve.Sites{Reader: c, Live: c, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Outage: v1alpha1.OutageReplace, Clock: now},
+		Sites:      &resolve.Sites{Reader: c, Live: c, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Outage: v1alpha1.OutageReplace, Clock: now},
+		Placements: &pod.Placements{Reader: c, Namespaces: &state.Namespaces{Cache: c, Live: c}, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Clock: now},
 		Ledger: ledger.New(ledger.Options{
 			Spreads:   &resolve.Spreads{Reader: c, Direct: c, Writer: c.Status()},
 			Pods:      &resolve.Pods{Pods: state.NewPods(state.Listener{}), Resolver: resolver, Stem: stem},

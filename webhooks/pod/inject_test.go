@@ -158,6 +158,7 @@ func TestAPodWithoutAController(t *testing.T) {
 // the creation is tried again.
 func TestNamespacesThatTheCacheDoesNotKnow(t *testing.T) {
 	b := newBench(t)
+	b.mutator.Placements = nil
 	in := func(ns string) func(*admissionv1.AdmissionRequest) {
 		return func(r *admissionv1.AdmissionRequest) { r.Namespace = ns }
 	}

@@ -7,7 +7,7 @@ import (
 
 // VirtualNodes configures how virtual nodes are recognised and served.
 type VirtualNodes struct {
-	// handOver makes pods that go to subsets of virtual nodes ready for the nodes' provider: their constraints move
+	// handOver makes pods that go to virtual nodes ready for the nodes' provider: their constraints move
 	// into the annotation that it reads, and they get what it asks for. Default false.
 	HandOver *bool `json:"handOver,omitempty"`
 	// outage says what becomes of pods on virtual nodes that are not ready, where a WorkloadSpread does not say it
@@ -19,8 +19,8 @@ type VirtualNodes struct {
 	// a node wins. One with the name of a built-in profile takes its place.
 	// +listType=atomic
 	Profiles []VirtualNodeProfile `json:"profiles,omitempty"`
-	// fixedIPAnnotations are keys of annotations that give a pod a fixed address. Such a pod is not placed on virtual
-	// nodes. Default: none.
+	// fixedIPAnnotations are keys of annotations that give a pod a fixed address. Such a pod is not placed into a subset
+	// of virtual nodes; one that asks for virtual nodes itself is refused. Default: none.
 	// +listType=atomic
 	FixedIPAnnotations []string `json:"fixedIPAnnotations,omitempty"`
 }
