@@ -212,13 +212,14 @@ func (m *manager) connect() error {
 		return err
 	}
 	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles)
+	sites := m.sites(profiles)
 	defaulter, validator := m.sidecars.webhooks()
 	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
 		&pod.Mutator{
 			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
 			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"), Cluster: m.cluster,
-			Virtual:  m.virtual(profiles),
+			Sites:    sites,
 			Injector: m.sidecars.injector(),
 		},
 		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver, Profiles: profiles}, defaulter, validator,
@@ -228,7 +229,7 @@ func (m *manager) connect() error {
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
 		Claims: &ledger.Expiry{Clock: clock.RealClock{}, Life: m.config.Ledger.ClaimExpiry.Duration},
 		Holds:  spread.Holds{First: m.config.WorkloadSpread.Hold.Duration, Most: m.config.WorkloadSpread.MaxHold.Duration},
-		Kinds:  &workloadspread.KindWatcher{Targets: resolver},
+		Kinds:  &workloadspread.KindWatcher{Targets: resolver}, Sites: sites,
 	}
 	if err := reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), workloadspread.Sources{Changed: m.changed.out, Strays: m.strays.out}); err != nil {
 		return err
@@ -247,13 +248,14 @@ func (m *manager) away(namespaces *state.Namespaces) func(context.Context, strin
 	}
 }
 
-// virtual is nil unless pods are to be made ready for the providers of virtual nodes.
-func (m *manager) virtual(profiles *provider.Catalog) *pod.Virtual {
+// sites is nil unless pods are to be made ready for the providers of virtual nodes.
+func (m *manager) sites(profiles *provider.Catalog) *resolve.Sites {
 	if !*m.config.VirtualNodes.HandOver {
 		return nil
 	}
-	return &pod.Virtual{
-		Reader: m.GetClient(), Catalog: profiles, Clock: clock.RealClock{}, FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations,
+	return &resolve.Sites{
+		Reader: m.GetClient(), Live: m.GetAPIReader(), Catalog: profiles, Clock: clock.RealClock{},
+		FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations, Outage: m.config.VirtualNodes.Outage,
 	}
 }
 

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,6 +99,7 @@ func TestAnyPodGoesUpAndDown(t *testing.T) {
 		pod, subset := anyPod.Draw(t, "pod"), anySubset.Draw(t, "subset")
 		p := plan(subset)
 		p.Virtual = provider.NewCatalog(nil).ByName(rapid.SampledFrom([]string{provider.TensileKube, provider.Kosmos}).Draw(t, "profile"))
+		p.Hold = rapid.Bool().Draw(t, "hold")
 		placed := pod.DeepCopy()
 		if err := Place(placed, p); err != nil {
 			t.Fatal(err)
@@ -131,6 +133,8 @@ func TestACopiedManifestStartsAnew(t *testing.T) {
 		second.Virtual = provider.NewCatalog(nil).ByName(profiles.Draw(t, "second profile"))
 		first.Record.Subset, second.Record.Subset = "first", "second"
 		first.Cost, second.Cost = nil, nil
+		// The API server's defaults, which make room for a hold, are added again by it and not by Undo.
+		first.Hold = rapid.Bool().Draw(t, "first holds") && !slices.ContainsFunc(pod.Spec.Tolerations, clusterselector.IsDefaultToleration)
 		fresh, copied := pod.DeepCopy(), pod.DeepCopy()
 		for p, plans := range map[*corev1.Pod][]Plan{fresh: {second}, copied: {first, second}} {
 			for _, plan := range plans {

@@ -39,6 +39,7 @@ func (c *ManagerConfiguration) Default() {
 	none(&c.VirtualNodes.Profiles)
 	none(&c.VirtualNodes.FixedIPAnnotations)
 	point(&c.VirtualNodes.HandOver, false)
+	set(&c.VirtualNodes.Outage, "Replace")
 	set(&c.Log.Level, "info")
 	set(&c.Log.Format, "json")
 	duration(&c.ShutdownDelay, 3*time.Second)

@@ -41,7 +41,11 @@ type Reconciler struct {
 	// Kinds watches the kinds of targets that are not watched from the start.
 	Kinds *KindWatcher
 
+	// Sites tells subsets of virtual nodes; nil takes all for own nodes.
+	Sites *resolve.Sites
+
 	strays judgements
+	judged eligibility
 }
 
 // passTimeout bounds one pass, the attempts to write included.
@@ -106,7 +110,11 @@ func (p *pass) run(ctx context.Context) error {
 		return err
 	}
 	// 3. The status.
-	seen, err := p.Ledger.Observe(ctx, p.ws, spread.Sight{Holds: p.Holds, Numbered: p.kind.Ordinals})
+	sight, err := p.sight(ctx)
+	if err != nil {
+		return err
+	}
+	seen, err := p.Ledger.Observe(ctx, p.ws, sight)
 	if err != nil {
 		return fmt.Errorf("observe: %w", err)
 	}

@@ -103,6 +103,7 @@ func (r *Reconciler) forget(ctx context.Context, key types.NamespacedName) error
 	r.Claims.Forget(key)
 	r.Metrics.Forget(key)
 	r.strays.forget(key)
+	r.judged.forget(key)
 	for _, pod := range r.Pods.View(key).Pods {
 		if !pod.Active || !pod.Cost.Written {
 			continue
