@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-project/spillway/test/lab"
@@ -47,6 +48,7 @@ func TestMemberCluster(t *testing.T) {
 		}
 	})
 	t.Run("unschedulable below", func(t *testing.T) { t.Parallel(); two.unschedulable(t) })
+	t.Run("forced above", func(t *testing.T) { t.Parallel(); two.forced(t) })
 	t.Run("lost below", func(t *testing.T) { t.Parallel(); two.lost(t) })
 }
 
@@ -328,6 +330,24 @@ func (l *twoLabs) unschedulable(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventuallyReady(t, upper)
+}
+
+// forced: a pod that goes above without a grace period goes below as well, and makes room for the next one of its name.
+func (l *twoLabs) forced(t *testing.T) {
+	upper := eventuallyReady(t, l.pod(t, l.node(t, lab.ProfileTensileKube, lab.Knobs{}), func(pod *corev1.Pod) { pod.Labels["virtual-pod"] = "true" }))
+	if err := cluster.Client().Delete(t.Context(), upper, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	next := makePod(upper.Namespace, upper.Name, func(pod *corev1.Pod) {
+		pod.Labels["virtual-pod"] = "true"
+		pod.Spec.NodeName, pod.Spec.NodeSelector = upper.Spec.NodeName, nil
+	})
+	create(t, next)
+	eventuallyReady(t, next)
+	if err := cluster.Client().Delete(t.Context(), next, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	l.eventuallyGoneBelow(t, next)
 }
 
 // lost: a pod that is deleted below takes the upper one along, but Liqo's, which comes again.

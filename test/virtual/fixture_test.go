@@ -74,35 +74,64 @@ func decode[T any](t testing.TB, text string) *T {
 }
 
 // spread creates a WorkloadSpread of the Deployment web: so many pods on own nodes, the rest on the test's virtual
-// node. more is added to its spec.
-func (f *fixture) spread(own, more string) {
+// node.
+func (f *fixture) spread(own int) {
 	f.Helper()
-	f.create(decode[appsv1alpha1.WorkloadSpread](f, fmt.Sprintf(`
+	f.create(f.workloadSpreadOf([2]string{"own", "virtual"}, own))
+}
+
+// virtualFirst creates a WorkloadSpread the other way round, with annotations: so many pods on the virtual node, the rest
+// on own ones. A pod that cannot run where it is goes elsewhere within seconds.
+func (f *fixture) virtualFirst(virtual int, annotations map[string]string) {
+	f.Helper()
+	ws := f.workloadSpreadOf([2]string{"virtual", "own"}, virtual)
+	ws.Annotations = annotations
+	seconds := int32(2)
+	ws.Spec.ScheduleStrategy = appsv1alpha1.WorkloadSpreadScheduleStrategy{
+		Type:     appsv1alpha1.AdaptiveWorkloadSpreadScheduleStrategyType,
+		Adaptive: &appsv1alpha1.AdaptiveWorkloadSpreadStrategy{RescheduleCriticalSeconds: &seconds},
+	}
+	f.create(ws)
+}
+
+// workloadSpreadOf has two subsets, of which the first has a limit.
+func (f *fixture) workloadSpreadOf(order [2]string, limit int) *appsv1alpha1.WorkloadSpread {
+	subsets := map[string]string{
+		"own": fmt.Sprintf(`
+  - name: own
+    requiredNodeSelectorTerm: {matchExpressions: [{key: %s, operator: Exists}]}
+    tolerations: [{key: %s, operator: Exists}]`, ownLabel, ownTaint),
+		"virtual": fmt.Sprintf(`
+  - name: virtual
+    requiredNodeSelectorTerm: {matchExpressions: [{key: %s, operator: In, values: [%s]}]}`, testLabel, f.ns),
+	}
+	return decode[appsv1alpha1.WorkloadSpread](f, fmt.Sprintf(`
 metadata: {name: web}
 spec:
   targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
-  subsets:
-  - name: own
-    maxReplicas: %s
-    requiredNodeSelectorTerm: {matchExpressions: [{key: %s, operator: Exists}]}
-    tolerations: [{key: %s, operator: Exists}]
-  - name: virtual
-    requiredNodeSelectorTerm: {matchExpressions: [{key: %s, operator: In, values: [%s]}]}
-%s`, own, ownLabel, ownTaint, testLabel, f.ns, more)))
+  subsets:%s
+    maxReplicas: %d%s`, subsets[order[0]], limit, subsets[order[1]]))
 }
 
 // deployment creates the Deployment web, with the given spec of its pods besides the container.
 func (f *fixture) deployment(replicas int32, spec string) *appsv1.Deployment {
 	f.Helper()
+	return f.deploymentOf(replicas, spec, corev1.ResourceRequirements{})
+}
+
+// deploymentOf is deployment with the resources of the container.
+func (f *fixture) deploymentOf(replicas int32, spec string, resources corev1.ResourceRequirements) *appsv1.Deployment {
+	f.Helper()
 	d := decode[appsv1.Deployment](f, `
 metadata: {name: web}
 spec:
   selector: {matchLabels: {app: web}}
-  template: {metadata: {labels: {app: web}}, spec: {containers: [{name: main, image: "app:1"}]}}
+  template: {metadata: {labels: {app: web}}}
 `)
 	if err := yaml.UnmarshalStrict([]byte(spec), &d.Spec.Template.Spec); err != nil {
 		f.Fatal(err)
 	}
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Name: "main", Image: "app:1", Resources: resources}}
 	d.Spec.Replicas = &replicas
 	f.create(d)
 	return d

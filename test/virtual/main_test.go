@@ -14,6 +14,7 @@ import (
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,7 +51,7 @@ func TestMain(m *testing.M) {
 	ssd := lab.NodeGroup{Name: "below", Count: 3, Labels: map[string]string{"disk": "ssd", "zone": "a"}}
 	os.Exit(labtest.MainWithMember(m, lab.Options{
 		OwnNodes: []lab.NodeGroup{{
-			Name: "own", Count: 3, Labels: map[string]string{ownLabel: "true"},
+			Name: "own", Count: 3, Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1000")}, Labels: map[string]string{ownLabel: "true"},
 			Taints: []corev1.Taint{{Key: ownTaint, Value: "true", Effect: corev1.TaintEffectNoSchedule}},
 		}},
 	}, lab.Options{OwnNodes: []lab.NodeGroup{ssd}}, &upper, &member))

@@ -22,6 +22,7 @@ func TestProviders(t *testing.T) {
 			t.Parallel()
 			for name, test := range map[string]func(*testing.T, lab.Profile){
 				"route": route, "restore": restore, "container added below": containerAdded,
+				"stuck below": stuck, "refused": refused, "outage Hold": outageHold, "outage Replace": outageReplace,
 			} {
 				t.Run(name, func(t *testing.T) { t.Parallel(); test(t, profile) })
 			}
@@ -39,7 +40,7 @@ var annotations = map[lab.Profile]string{
 // route: the surplus runs in the member cluster, the counts are exact, and a scale-in takes it first.
 func route(t *testing.T, profile lab.Profile) {
 	f := newFixture(t, profile, lab.Knobs{})
-	f.spread("2", "")
+	f.spread(2)
 	f.deployment(4, "{}")
 	above, below := f.split(2, 2)
 	for i := range above {
@@ -95,7 +96,7 @@ topologySpreadConstraints:
 // there; taken back above, it is what its author wrote.
 func restore(t *testing.T, profile lab.Profile) {
 	f := newFixture(t, profile, lab.Knobs{})
-	f.spread("0", "")
+	f.spread(0)
 	spec := rich
 	if profile == lab.ProfileLiqo {
 		spec = carried
@@ -142,7 +143,7 @@ func constraintsOf(pod *corev1.Pod) corev1.PodSpec {
 // makes a pod another one, nor the counts wrong.
 func containerAdded(t *testing.T, profile lab.Profile) {
 	f := newFixture(t, profile, lab.Knobs{AddContainer: "mesh:1"})
-	f.spread("1", "")
+	f.spread(1)
 	f.deployment(2, "{}")
 	before, below := f.split(1, 1)
 	if len(below[0].Spec.Containers) != 2 {

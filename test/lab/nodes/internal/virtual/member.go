@@ -2,6 +2,7 @@ package virtual
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -104,8 +105,12 @@ func (m *member) create(ctx context.Context, lower *corev1.Pod) error {
 	if apierrors.IsAlreadyExists(err) {
 		// Known before the provider lost its memory, or one that is not gone yet.
 		there, getErr := m.client.CoreV1().Pods(lower.Namespace).Get(ctx, lower.Name, metav1.GetOptions{})
-		if getErr == nil && there.DeletionTimestamp == nil && there.Annotations[annotationUpper] == lower.Annotations[annotationUpper] {
+		switch {
+		case getErr != nil || there.DeletionTimestamp != nil:
+		case there.Annotations[annotationUpper] == lower.Annotations[annotationUpper]:
 			return nil
+		default: // of an upper pod that had this name before
+			return errors.Join(err, m.remove(ctx, there, new(int64)))
 		}
 	}
 	if err != nil {

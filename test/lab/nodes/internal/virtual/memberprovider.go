@@ -184,29 +184,13 @@ func (p *memberProvider) DeletePod(ctx context.Context, upper *corev1.Pod) error
 		return nil
 	}
 	lower, err := p.member.client.CoreV1().Pods(upper.Namespace).Get(ctx, upper.Name, metav1.GetOptions{})
-	if err == nil && lower.Annotations[annotationUpper] == mark(p.spec.Name, upper) {
+	if err == nil && (lower.Annotations[annotationUpper] == mark(p.spec.Name, upper) || lower.UID == upper.UID) {
 		return p.member.remove(ctx, lower, upper.DeletionGracePeriodSeconds)
 	}
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("looking for pod %s/%s in the member cluster: %w", upper.Namespace, upper.Name, err)
 	}
 	return kubelet.Remove(ctx, p.client, upper) // it never came to be below
-}
-
-// known returns the lower pod of that name if it belongs to the upper pod that there is, else nil.
-func (p *memberProvider) known(namespace, name string) (*corev1.Pod, error) {
-	lower, err := p.member.pods.Pods(namespace).Get(name)
-	if apierrors.IsNotFound(err) {
-		return nil, nil //nolint:nilnil // none is an answer
-	}
-	if err != nil {
-		return nil, fmt.Errorf("looking for pod %s/%s in the member cluster: %w", namespace, name, err)
-	}
-	upper, err := p.listers.Pods.Pods(namespace).Get(name)
-	if err != nil || lower.Annotations[annotationUpper] != mark(p.spec.Name, upper) {
-		return nil, nil //nolint:nilerr,nilnil // a pod that is not above any more has none below
-	}
-	return lower, nil
 }
 
 // lowers lists the pods that the node created.
@@ -226,16 +210,17 @@ func (p *memberProvider) lowers() ([]*corev1.Pod, error) {
 
 // GetPod implements node.PodLifecycleHandler: the upper pod as the provider has it.
 func (p *memberProvider) GetPod(_ context.Context, namespace, name string) (*corev1.Pod, error) {
-	lower, err := p.known(namespace, name)
-	if err != nil {
-		return nil, err
-	}
-	if lower == nil || lower.DeletionTimestamp != nil {
+	lower, err := p.member.pods.Pods(namespace).Get(name)
+	if err != nil || lower.DeletionTimestamp != nil {
 		return nil, notFound{fmt.Sprintf("pod %s/%s is not known", namespace, name)}
 	}
 	upper, err := p.listers.Pods.Pods(namespace).Get(name)
-	if err != nil {
-		return nil, notFound{err.Error()}
+	of, _ := upperOf(lower)
+	switch {
+	case of != p.spec.Name, err == nil && lower.Annotations[annotationUpper] != mark(p.spec.Name, upper):
+		return nil, notFound{fmt.Sprintf("pod %s/%s is another one's", namespace, name)}
+	case err != nil:
+		return lower.DeepCopy(), nil // it went above without a word: the library will have it deleted
 	}
 	seen := p.seen(upper, lower)
 	takeImages(seen.Spec.Containers, lower.Spec.Containers)
