@@ -127,6 +127,20 @@ const (
 	ReasonPodBound Reason = "PodBound"
 	// ReasonSpreadGone: the WorkloadSpread was deleted while the pod was being admitted.
 	ReasonSpreadGone Reason = "SpreadGone"
+	// ReasonPlacedElsewhere: another cluster placed the pod, and a provider made it here.
+	ReasonPlacedElsewhere Reason = "PlacedElsewhere"
+)
+
+// Reasons of the webhook that restores constraints in a lower cluster.
+const (
+	// ReasonRestored: the pod got back the constraints that were handed over.
+	ReasonRestored Reason = "Restored"
+	// ReasonNothingHandedOver: the pod carries no constraints in an annotation.
+	ReasonNothingHandedOver Reason = "NothingHandedOver"
+	// ReasonMadeHere: a workload of this cluster made the pod, not a provider.
+	ReasonMadeHere Reason = "MadeHere"
+	// ReasonPlacedHere: this cluster placed the pod itself; its constraints belong to another one.
+	ReasonPlacedHere Reason = "PlacedHere"
 )
 
 // Reasons why a call was answered with an HTTP error, so that the failure policy decides.

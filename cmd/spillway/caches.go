@@ -134,7 +134,10 @@ func (m *manager) awaitCaches(ctx context.Context) error {
 	return nil
 }
 
-func (m *manager) synced() bool { return m.cached.Load() && m.pods.Synced() && m.listed() }
+// synced reports whether requests can be decided. A member decides on what it is sent, without caches.
+func (m *manager) synced() bool {
+	return !m.config.Role.Places() || m.cached.Load() && m.pods.Synced() && m.listed()
+}
 
 // forgetDeleted drops what the replica keeps of WorkloadSpreads that are gone.
 func (m *manager) forgetDeleted(book *ledger.Ledger) error {

@@ -30,6 +30,9 @@ type Plan struct {
 	Cost *int32
 	// Virtual is the kind of virtual nodes that the subset is of; nil for own nodes.
 	Virtual *provider.Profile
+	// Cluster is the cluster that places the pod, for the record of a placement on virtual nodes
+	// (clusterselector.Record).
+	Cluster string
 	// Tolerations that the pod needs beside those of the subset and of Virtual: those of other virtual
 	// nodes in the subset.
 	Tolerations []corev1.Toleration

@@ -50,7 +50,7 @@ func placeVirtual(pod *corev1.Pod, plan Plan) error {
 	pod.Labels, added.Labels = supplement(pod.Labels, profile.Labels)
 	pod.Annotations, added.Annotations = supplement(pod.Annotations, profile.Annotations)
 	done.Added = done.Added.Join(added)
-	done.Provider, done.Subset = profile.Name, plan.Record.Subset
+	done.Cluster, done.Provider, done.Subset = plan.Cluster, profile.Name, plan.Record.Subset
 	record(pod, plan)
 	pod.Annotations[clusterselector.AnnotationRecord] = done.Encode()
 	if err := clusterselector.CheckSize(pod.Annotations); err != nil {
@@ -153,14 +153,15 @@ func supplement(have, want map[string]string) (all, added map[string]string) {
 	return all, added
 }
 
-// settle undoes the placement of another subset, which a pod has that was made from the manifest of a placed one.
+// settle undoes the placement of another subset, or of another cluster, which a pod has that was made from the
+// manifest of a placed one.
 // A pod that this very plan was written on before is left as it is.
 func settle(pod *corev1.Pod, plan Plan) error {
 	done, recorded, err := clusterselector.ParseRecord(pod.Annotations)
 	switch {
 	case err != nil:
 		return fmt.Errorf("subset %q: %w", plan.Subset.Name, err)
-	case !recorded, plan.Virtual != nil && done.Provider == plan.Virtual.Name && done.Subset == plan.Record.Subset && done.Annotation == plan.Virtual.HandOver():
+	case !recorded, plan.Virtual != nil && done.Cluster == plan.Cluster && done.Provider == plan.Virtual.Name && done.Subset == plan.Record.Subset && done.Annotation == plan.Virtual.HandOver():
 		return nil
 	}
 	if _, err := clusterselector.Undo(pod); err != nil {
@@ -188,6 +189,17 @@ func NotHonoured(pod *corev1.Pod, plan Plan) []clusterselector.Field {
 		return nil // Place tells
 	}
 	return plan.Virtual.NotHonoured(own)
+}
+
+// FromElsewhere reports whether another cluster placed the pod and a virtual node's provider made it here: its place
+// was chosen there, with all that belongs to it. A pod that a workload of this cluster made is none, whatever a
+// copied manifest brought along. cluster is this one (Plan.Cluster); where it is not known no pod is from elsewhere.
+func FromElsewhere(pod *corev1.Pod, cluster string) bool {
+	if _, recorded := pod.Annotations[clusterselector.AnnotationRecord]; !recorded || cluster == "" || provider.MadeHere(pod) {
+		return false
+	}
+	record, _, err := clusterselector.ParseRecord(pod.Annotations)
+	return err == nil && record.Cluster != "" && record.Cluster != cluster
 }
 
 // Touchable reports whether placement may change a pod at all. A pod that has a node cannot be placed any more, the

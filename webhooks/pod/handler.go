@@ -39,6 +39,8 @@ type Mutator struct {
 	Clock    clock.PassiveClock
 	Stem     func() string
 	Log      logr.Logger
+	// Cluster is this one (placement.Plan); empty if it is not known.
+	Cluster string
 	// Sites tells subsets of virtual nodes; nil takes all for own nodes.
 	Sites *resolve.Sites
 	// Placements serves pods that no WorkloadSpread selects; nil leaves them as they are.
@@ -79,6 +81,10 @@ func (m *Mutator) Review(ctx context.Context, request *admissionv1.AdmissionRequ
 	}
 	if !state.IsActive(&received) {
 		return review.Verdict{Reason: v1alpha1.ReasonPodInactive}, nil
+	}
+	if placement.FromElsewhere(&received, m.Cluster) {
+		// It has its subset and its sidecars already, and a provider may not cope with more of them.
+		return review.Verdict{Reason: v1alpha1.ReasonPlacedElsewhere}, nil
 	}
 	var warnings []string
 	placed, reason, err := m.placed(ctx, &received, request, &warnings)
@@ -227,8 +233,9 @@ func (m *Mutator) place(ctx context.Context, pod *corev1.Pod, match *resolve.Mat
 		token = ""
 	}
 	plan := placement.Plan{
-		Subset: &grant.Spread.Spec.Subsets[grant.Subset],
-		Record: v1alpha1.Record{Name: grant.Spread.Name, Subset: grant.Terms.Name(grant.Subset), UID: string(token)},
+		Subset:  &grant.Spread.Spec.Subsets[grant.Subset],
+		Cluster: m.Cluster,
+		Record:  v1alpha1.Record{Name: grant.Spread.Name, Subset: grant.Terms.Name(grant.Subset), UID: string(token)},
 	}
 	if match.Kind.DeletionCost {
 		cost := grant.Terms.Cost(grant.Subset, grant.Rank)

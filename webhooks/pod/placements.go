@@ -48,6 +48,7 @@ func (m *Mutator) unmanaged(ctx context.Context, received *corev1.Pod, request *
 	if err != nil {
 		return nil, "", err
 	}
+	directive.Cluster = m.Cluster
 	asked := directive.Placement != v1alpha1.PlacementNone
 	if !asked && !placement.Recorded(received) {
 		return received, v1alpha1.ReasonNotManaged, nil

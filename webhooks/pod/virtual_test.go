@@ -84,6 +84,36 @@ func TestTheUserIsToldOfWhatIsLost(t *testing.T) {
 	}
 }
 
+// TestAPodOfAnotherClusterIsLeftAlone: a provider made it here after another cluster had placed it and given it its
+// sidecars. A workload's pod that brings the same record along from a copied manifest is placed.
+func TestAPodOfAnotherClusterIsLeftAlone(t *testing.T) {
+	const foreign = `annotations: {apps.kruise.io/matched-workloadspread: '{"name":"ws","subset":"virtual"}', clusterSelector: '{}',` +
+		` spillway-project.io/placement-record: '{"cluster":"there","annotation":"clusterSelector","moved":["nodeSelector"]}'}`
+	for name, tc := range map[string]struct {
+		pod  string
+		want v1alpha1.Reason
+	}{
+		"a provider's": {`{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: ns, ` + foreign + `}, spec: {containers: [{name: main}]}}`, v1alpha1.ReasonPlacedElsewhere},
+		"a workload's": {strings.Replace(webPod, "metadata: {", "metadata: {"+foreign+", ", 1), v1alpha1.ReasonSubsetAssigned},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBenchOf(t, virtualObjects, clock.RealClock{})
+			b.mutator.Cluster = "here"
+			before := b.json(tc.pod)
+			after, reason, err := b.admit(before, nil)
+			if err != nil || reason != tc.want {
+				t.Fatalf("got %s, %v, want %s", reason, err, tc.want)
+			}
+			if left := string(before) == string(after); left != (tc.want == v1alpha1.ReasonPlacedElsewhere) {
+				t.Errorf("stored: %s", after)
+			}
+			if reason == v1alpha1.ReasonSubsetAssigned && !strings.Contains(string(after), `\"cluster\":\"here\"`) {
+				t.Errorf("the record names no cluster: %s", after)
+			}
+		})
+	}
+}
+
 func TestTheUserIsToldWhyAPodWasNotPlacedOnVirtualNodes(t *testing.T) {
 	b := newBenchOf(t, virtualObjects, clock.RealClock{})
 	v, err := b.review(`annotations: {example.com/ip: 10.0.0.1}, `, `hostNetwork: true, `)

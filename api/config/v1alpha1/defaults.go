@@ -9,6 +9,7 @@ import (
 // Default fills in every field that is not set.
 func (c *ManagerConfiguration) Default() {
 	c.APIVersion, c.Kind = APIVersion, Kind
+	set(&c.Role, RoleUpper)
 	set(&c.Webhook.Port, 9443)
 	set(&c.Webhook.CertDir, "/tmp/k8s-webhook-server/serving-certs")
 	set(&c.Webhook.MaxBodyBytes, 7<<20)
