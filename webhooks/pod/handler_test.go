@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -426,5 +427,26 @@ func BenchmarkUnmanaged(b *testing.B) {
 		if _, err := bn.mutator.Review(b.Context(), request); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// awaitClaims waits until the subsets of the pods' version have so many claims.
+func (b *bench) awaitClaims(want ...int) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Second)
+	defer cancel()
+	var got []int
+	if err := wait.PollUntilContextCancel(ctx, 5*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		var ws appsv1alpha1.WorkloadSpread
+		if err := b.client.Get(ctx, types.NamespacedName{Namespace: "ns", Name: "ws"}, &ws); err != nil {
+			return false, nil
+		}
+		got = nil
+		for _, s := range ws.Status.VersionedSubsetStatuses["h1"] {
+			got = append(got, len(s.CreatingPods))
+		}
+		return slices.Equal(got, want), nil
+	}); err != nil {
+		b.Errorf("claims %v, want %v: %v", got, want, err)
 	}
 }

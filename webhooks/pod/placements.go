@@ -43,7 +43,7 @@ const lifetime = time.Second
 
 // unmanaged answers for a pod that no WorkloadSpread selects: as received, unless a placement is asked for or the
 // manifest that it was made of brought one along.
-func (m *Mutator) unmanaged(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest, warnings *[]string) (*corev1.Pod, v1alpha1.Reason, error) {
+func (m *Mutator) unmanaged(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest, a *answer) (*corev1.Pod, v1alpha1.Reason, error) {
 	directive, err := m.Placements.directive(ctx, received, request.Namespace)
 	if err != nil {
 		return nil, "", err
@@ -67,7 +67,7 @@ func (m *Mutator) unmanaged(ctx context.Context, received *corev1.Pod, request *
 	if err != nil {
 		return nil, "", fault(err)
 	}
-	*warnings = told
+	a.warnings = told
 	return decided, v1alpha1.ReasonPlaced, nil
 }
 

@@ -38,7 +38,7 @@ func (c *ManagerConfiguration) Default() {
 	duration(&c.SidecarSet.AuditInterval, 10*time.Second)
 	none(&c.VirtualNodes.Profiles)
 	none(&c.VirtualNodes.FixedIPAnnotations)
-	point(&c.VirtualNodes.HandOver, false)
+	point(&c.VirtualNodes.HandOver, true)
 	set(&c.VirtualNodes.Outage, "Replace")
 	set(&c.Log.Level, "info")
 	set(&c.Log.Format, "json")

@@ -8,7 +8,7 @@ import (
 // VirtualNodes configures how virtual nodes are recognised and served.
 type VirtualNodes struct {
 	// handOver makes pods that go to virtual nodes ready for the nodes' provider: their constraints move
-	// into the annotation that it reads, and they get what it asks for. Default false.
+	// into the annotation that it reads, and they get what it asks for. Default true.
 	HandOver *bool `json:"handOver,omitempty"`
 	// outage says what becomes of pods on virtual nodes that are not ready, where a WorkloadSpread does not say it
 	// itself: Hold (they stay, however long that takes) or Replace (Kubernetes evicts them, and new ones pass the
