@@ -206,6 +206,19 @@ func TestWarningsAreWhatAnAPIServerLets(t *testing.T) {
 	}
 }
 
+// TestWhatCannotBeMovedIsToldOnce: a correction that does not come off is none.
+func TestWhatCannotBeMovedIsToldOnce(t *testing.T) {
+	r := YAML([]byte(`{apiVersion: apps.kruise.io/v1alpha1, kind: WorkloadSpread, metadata: {name: web}, spec: {targetRef: {apiVersion: apps/v1, kind: Deployment, name: web},
+  subsets: [{name: a, patch: {labels: {a: b}, metadata: text}}]}}`))
+	var rules []string
+	for _, f := range r.Findings {
+		rules = append(rules, f.Rule)
+	}
+	if diff := cmp.Diff([]string{ruleUnknown, ruleType}, rules); diff != "" || r.Changed {
+		t.Errorf("%s\n%s", diff, spell(r.Findings))
+	}
+}
+
 // TestSplicedTexts does what FuzzCorrections does on texts that are closer to what people write: pieces of the examples
 // removed, doubled, put elsewhere, and single characters changed.
 func TestSplicedTexts(t *testing.T) {
