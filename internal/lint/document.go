@@ -324,8 +324,9 @@ func valueOf(n *yaml.Node) string {
 		if err != nil {
 			return ""
 		}
-		s = strings.Join(strings.Fields(text), " ")
+		s = text
 	}
+	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > most {
 		return strings.ToValidUTF8(s[:most], "") + "…"
 	}

@@ -34,6 +34,7 @@ func fields(d *document, _ hints) []problem {
 // aliases are other names of fields: those of version v1beta1, and what people write.
 var aliases = map[string]string{
 	"requiredNodeSelector": "requiredNodeSelectorTerm", "preferredNodeSelector": "preferredNodeSelectorTerms", "targetReference": "targetRef",
+	"nodeSelectorTerm": "requiredNodeSelectorTerm", "replicas": "maxReplicas", "max": "maxReplicas",
 }
 
 // unknown explains a field that does not exist.
@@ -41,6 +42,12 @@ func (d *document) unknown(p *place) problem {
 	key, in := p.name(), p.in
 	out := problem{at: p.key, value: valueOf(p.node)}
 	known := fieldsOf(in.of)
+	switch {
+	case key == "nodeSelector" && in.of == subsetType && p.node.Kind == yaml.MappingNode && !isEmpty(p.node):
+		return d.selector(out, p)
+	case key == "template" && in.in != nil && in.in.of == podType && p.node.Kind == yaml.MappingNode:
+		return d.template(out, p)
+	}
 	if right := spelled(key, known, in.node, false); right != "" {
 		return misspelled(out, p, right)
 	}
@@ -70,6 +77,47 @@ func (d *document) unknown(p *place) problem {
 	out.remedy = "remove it; the fields are " + strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 	if len(known) > 16 {
 		out.remedy = "remove it"
+	}
+	return out
+}
+
+// selector makes a node selector of a subset, which exists in a pod only, its node term.
+func (d *document) selector(out problem, p *place) problem {
+	subset, labels := p.in.node, p.node
+	out.rule = ruleMisplaced
+	out.message = "a subset has no field nodeSelector, so it has no effect"
+	out.remedy = "say it as requiredNodeSelectorTerm"
+	if have := get(subset, "requiredNodeSelectorTerm"); have != nil && !isEmpty(have) {
+		return out
+	}
+	out.fix = func() *yaml.Node {
+		list := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq"}
+		for i := 0; i+1 < len(labels.Content); i += 2 {
+			value := &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: []*yaml.Node{labels.Content[i+1]}}
+			list.Content = append(list.Content, mapping(text("key"), labels.Content[i], text("operator"), text("In"), text("values"), value))
+		}
+		term := mapping(text("matchExpressions"), list)
+		take(subset, "requiredNodeSelectorTerm")
+		put(subset, text("requiredNodeSelectorTerm"), term, "nodeSelector")
+		take(subset, "nodeSelector")
+		return term
+	}
+	return out
+}
+
+// template takes a patch that is written like one of a workload for what it should be: one of a pod.
+func (d *document) template(out problem, p *place) problem {
+	spec, patch, template := p.in.node, p.in.in.node, p.node
+	out.rule = ruleMisplaced
+	out.message = "a pod has no template, so it has no effect: the patch is one of a pod, not of its workload"
+	out.remedy = "write what is under template into the patch itself"
+	if len(spec.Content) > 2 || get(patch, "metadata") != nil {
+		return out
+	}
+	out.fix = func() *yaml.Node {
+		take(patch, "spec")
+		patch.Content = append(slices.Clone(patch.Content), template.Content...)
+		return patch
 	}
 	return out
 }
@@ -168,6 +216,13 @@ func destination(p *place) *target {
 			return &target{in: q}
 		}
 	}
+	if p.in.of == subsetType {
+		for _, part := range []string{"spec", "metadata"} {
+			if _, ok := fieldsOf(fieldsOf(podType)[part])[key]; ok && !slices.Contains(common, key) && isMapping(get(p.in.node, "patch")) && isMapping(at(p.in.node, "patch", part)) {
+				return &target{p.in, []string{"patch", part}}
+			}
+		}
+	}
 	for _, q := range []*place{p.in, p.in.in} {
 		if q == nil || !q.isStruct() {
 			continue
@@ -175,10 +230,7 @@ func destination(p *place) *target {
 		inner := fieldsOf(q.of)
 		for _, name := range []string{"metadata", "spec", "patch", "selector"} {
 			t, ok := inner[name]
-			if have := get(q.node, name); have != nil && !isNull(have) && have.Kind != yaml.MappingNode {
-				continue
-			}
-			if ok && t.Kind() == reflect.Struct && has(q, t) && (!slices.Contains(common, key) || name == "patch") {
+			if ok && isMapping(get(q.node, name)) && t.Kind() == reflect.Struct && has(q, t) && (!slices.Contains(common, key) || name == "patch") {
 				return &target{q, []string{name}}
 			}
 		}
@@ -235,6 +287,9 @@ func (d *document) move(in *yaml.Node, key string, to *target) *yaml.Node {
 	d.prune(in)
 	return there
 }
+
+// isMapping reports whether a node is a mapping or can become one, because there is nothing.
+func isMapping(n *yaml.Node) bool { return n == nil || isNull(n) || n.Kind == yaml.MappingNode }
 
 func appendMissing(list, more *yaml.Node) {
 	for _, n := range more.Content {

@@ -230,9 +230,7 @@ func targets(d *document, h hints) []problem {
 			take(spec, "targetRef")
 			name := text(guess.name)
 			name.LineComment = "# " + why
-			ref := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{
-				text("apiVersion"), text(guess.version), text("kind"), text(guess.kind), text("name"), name,
-			}}
+			ref := mapping(text("apiVersion"), text(guess.version), text("kind"), text(guess.kind), text("name"), name)
 			first := ""
 			if len(spec.Content) > 0 {
 				first = spec.Content[0].Value

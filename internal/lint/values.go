@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -123,9 +124,25 @@ func mistypedMapping(p *place) *problem {
 			*n = *n.Content[0]
 			return n
 		})
-	default:
-		return wrong(p, "a mapping", "write keys and values", nil)
 	}
+	if inner := embedded(n); p.of == podType && inner != nil {
+		return wrong(p, "a mapping", "write it as YAML, not as text", func() *yaml.Node {
+			inner.HeadComment, inner.LineComment = n.HeadComment, ""
+			*n = *inner
+			return n
+		})
+	}
+	return wrong(p, "a mapping", "write keys and values", nil)
+}
+
+// embedded is the mapping that is written as the text of a node; nil if it is none. Its lines are those of the text.
+func embedded(n *yaml.Node) *yaml.Node {
+	var doc yaml.Node
+	if n.Kind != yaml.ScalarNode || tagOf(n) != "!!str" || decode(yaml.NewDecoder(strings.NewReader(n.Value)), &doc) != nil || len(doc.Content) != 1 || !expand(&doc) || doc.Content[0].Kind != yaml.MappingNode {
+		return nil
+	}
+	each(doc.Content[0], func(inner *yaml.Node) { inner.Line, inner.Column = n.Line, n.Column })
+	return doc.Content[0]
 }
 
 // mistypedText is about values that have to be text.
