@@ -240,8 +240,11 @@ func (d *document) findings() []Finding {
 		if p.at != nil && f.Field == "" {
 			f.Field = d.pathOf(p.at)
 		}
-		if p.at != nil && p.at.Line > 0 {
+		switch {
+		case p.at != nil && p.at.Line > 0:
 			f.Line, f.Column = p.at.Line+d.chunk.line, p.at.Column
+		case d.root != nil: // what is wrong came with a correction
+			f.Line, f.Column = d.root.Line+d.chunk.line, d.root.Column
 		}
 		if p.fixed {
 			f.Fix = &Fix{}

@@ -219,6 +219,14 @@ func TestWhatCannotBeMovedIsToldOnce(t *testing.T) {
 	}
 }
 
+// TestEveryFindingHasAPlace: what is found in a part that a correction made is found where the object begins.
+func TestEveryFindingHasAPlace(t *testing.T) {
+	r := YAML([]byte("a: b\n---\napiVersion: apps.kruise.io/v1alpha1\nkind: WorkloadSpread\nmetadata: {name: web}\nsubsets: [{name: a}]\n"))
+	if len(r.Findings) != 2 || r.Findings[0].Rule != ruleMissingTarget || r.Findings[0].Line != 3 || r.Findings[1].Line != 6 {
+		t.Errorf("got\n%s", spell(r.Findings))
+	}
+}
+
 // TestSplicedTexts does what FuzzCorrections does on texts that are closer to what people write: pieces of the examples
 // removed, doubled, put elsewhere, and single characters changed.
 func TestSplicedTexts(t *testing.T) {
