@@ -26,7 +26,7 @@ golangci_lint := bin/tools/golangci-lint
 helm := bin/tools/helm
 
 # Packages whose tests start clusters.
-cluster_pattern := /test/(lab|e2e|sidecar)(/|$$)
+cluster_pattern := /test/(lab|e2e|sidecar|virtual)(/|$$)
 # What to test: packages, and how long one package may take.
 unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/... ./test/chart/... ./test/docs/... ./test/simulation/...
 TEST_TIMEOUT ?= 30m
@@ -83,7 +83,7 @@ race: $(helm) ## Run the unit tests under the race detector (first time: about 7
 .PHONY: e2e
 e2e: lab ## Run the tests that need a cluster.
 	@rm -f dist/e2e-figures.txt
-	$(gotestsum) -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./test/e2e/... ./test/sidecar/...
+	$(gotestsum) -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) ./test/e2e/... ./test/sidecar/... ./test/virtual/...
 	@cat dist/e2e-figures.txt 2>/dev/null || true
 
 .PHONY: fuzz

@@ -38,6 +38,12 @@ func StandsOutage(t corev1.Toleration) bool {
 		(t.Operator == corev1.TolerationOpExists || t.Value == "")
 }
 
+// holdsOff reports whether the API server adds no default toleration of a taint's key to a pod that has t. It looks
+// neither at the operator nor at the value (plugin DefaultTolerationSeconds).
+func holdsOff(t corev1.Toleration, key string) bool {
+	return (t.Key == "" || t.Key == key) && (t.Effect == "" || t.Effect == corev1.TaintEffectNoExecute)
+}
+
 // ErrTooLarge is the error of annotations that the API server would refuse; tell it by errors.Is.
 var ErrTooLarge = errors.New("more than the API server allows")
 

@@ -31,6 +31,7 @@ func place(t *rapid.T, pod *corev1.Pod, pin corev1.Affinity, tolerations []corev
 	if err != nil {
 		t.Fatal(err)
 	}
+	record.Cluster = "upper"
 	if pod.Spec.Affinity == nil {
 		before := pod.Spec.DeepCopy()
 		pod.Spec.Affinity = pin.DeepCopy()
@@ -80,6 +81,44 @@ func roundTrip(t *rapid.T) {
 }
 
 func TestWhatGoesUpComesDown(t *testing.T) { many(t, "20000", roundTrip) }
+
+// stored is what the API server makes of a pod before webhooks see it (plugin DefaultTolerationSeconds).
+func stored(pod *corev1.Pod) *corev1.Pod {
+	out := pod.DeepCopy()
+	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		if !slices.ContainsFunc(pod.Spec.Tolerations, func(t corev1.Toleration) bool {
+			return (t.Key == key || t.Key == "") && (t.Effect == corev1.TaintEffectNoExecute || t.Effect == "")
+		}) {
+			seconds := DefaultSeconds
+			out.Spec.Tolerations = append(out.Spec.Tolerations, corev1.Toleration{Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: &seconds})
+		}
+	}
+	return out
+}
+
+// TestALowerPodIsStoredAsIfNobodyHadPlacedIt: whatever the provider leaves on the pod, and however often the webhook
+// and the API server's own plugin see it in turn, it ends as it would have without virtual nodes.
+func TestALowerPodIsStoredAsIfNobodyHadPlacedIt(t *testing.T) {
+	many(t, "5000", func(t *rapid.T) {
+		pod := withoutDefaults(anyPod.Draw(t, "pod"))
+		upper := stored(pod)
+		place(t, upper, affinity.Draw(t, "pin"), list(t, "provider's tolerations", toleration))
+		lower := upper.DeepCopy()
+		if rapid.Bool().Draw(t, "the provider clears what it does not know") {
+			Selection{}.write(&lower.Spec)
+		}
+		want := stored(pod)
+		for range 2 {
+			lower = stored(lower)
+			if found, err := RestoreAdmitted(lower, AnnotationTensileKube); err != nil || !found {
+				t.Fatalf("restore: found %v, error %v", found, err)
+			}
+		}
+		if diff := cmp.Diff(want.Spec, lower.Spec); diff != "" {
+			t.Fatalf("stored (-want +got):\n%s", diff)
+		}
+	})
+}
 
 func FuzzRoundTrip(f *testing.F) { f.Fuzz(rapid.MakeFuzz(roundTrip)) }
 

@@ -27,6 +27,8 @@ var mutants = []struct{ name, file, old, new string }{
 	{"what another term had is subtracted", "subtract.go", "t := &terms[added.Term]", "t := &terms[len(terms)-1]"},
 	{"a structure that was made is left behind", "restore.go", "out.Created = \"nodeAffinity\"", "out.Created = \"\""},
 	{"upper tolerations for an outage are cleared", "stash.go", "if len(keep) > 0 {", "if false {"},
+	{"an admitted pod loses the API server's defaults", "restore.go", "out = append(out, t)", "_ = t"},
+	{"an admitted pod gets defaults that another toleration keeps away", "restore.go", "return holdsOff(have, t.Key)", "return have == t"},
 	{"the size is not checked", "stash.go", "checkWith(pod.Annotations, annotation, text); err != nil", "checkWith(nil, annotation, text); err != nil"},
 }
 

@@ -12,6 +12,9 @@ import (
 
 // Record is the value of AnnotationRecord: what placement did to a pod, so that it can be undone by subtraction.
 type Record struct {
+	// Cluster is the cluster that the pod was placed in: the UID of its namespace kube-system. Empty if that was not
+	// recorded. A cluster that is both an upper and a lower one knows by it which pods it placed itself.
+	Cluster string `json:"cluster,omitempty"`
 	// Provider is the name of the profile that the pod was made ready for.
 	Provider string `json:"provider,omitempty"`
 	// Subset is the name of the subset that the pod was placed into.

@@ -38,6 +38,29 @@ func Restore(pod *corev1.Pod, annotation string) (bool, error) {
 	return true, nil
 }
 
+// RestoreAdmitted is Restore for an admission webhook in the lower cluster. The tolerations that the API server
+// added before it called the webhook (IsDefaultToleration) stay, behind the restored ones: removed they would only
+// be added again, and the webhook called again for that.
+//
+// Restoring twice is restoring once. On an error the pod is unchanged and must be refused.
+func RestoreAdmitted(pod *corev1.Pod, annotation string) (bool, error) {
+	defaults := without(pod.Spec.Tolerations, func(t corev1.Toleration) bool { return !IsDefaultToleration(t) })
+	restored, err := Restore(pod, annotation)
+	if err != nil || !restored {
+		return restored, err
+	}
+	out := slices.Clone(pod.Spec.Tolerations)
+	for _, t := range defaults {
+		if !slices.ContainsFunc(out, func(have corev1.Toleration) bool { return holdsOff(have, t.Key) }) {
+			out = append(out, t)
+		}
+	}
+	if len(out) > len(pod.Spec.Tolerations) {
+		pod.Spec.Tolerations = out
+	}
+	return true, nil
+}
+
 func restore(pod *corev1.Pod, record *Record) error {
 	if record.Annotation != "" {
 		selection, fields, err := read(pod.Annotations, record.Annotation)

@@ -25,6 +25,14 @@ const (
 	// {"virtual":"tensile-kube","own":""}. Subsets that it does not name are looked at.
 	AnnotationVirtualSubsets = Domain + "/virtual-subsets"
 
+	// AnnotationOutage on a WorkloadSpread says what becomes of pods on virtual nodes that are not ready: OutageHold
+	// or OutageReplace. The default is in the configuration.
+	AnnotationOutage = Domain + "/outage"
+	// OutageHold: they stay, however long that takes; the pods of the lower cluster run on while the link is down.
+	OutageHold = "Hold"
+	// OutageReplace: Kubernetes evicts them, and new ones pass the subset over while none of its nodes is ready.
+	OutageReplace = "Replace"
+
 	// KeyPlacement is an annotation or a label, of a pod or, as the default for its pods, of a namespace. It says where
 	// a pod that no WorkloadSpread selects may run: one of the values of Placement.
 	KeyPlacement = Domain + "/placement"
@@ -61,6 +69,10 @@ const (
 	// ConditionProbe remembers of a subset that is closed, or was, how many probes failed in a row and
 	// the token of the pod that is let in: "failed=1 pod=4k2j9x0a". It lives as long as that matters.
 	ConditionProbe = Domain + "/Probe"
+	// ConditionNodes remembers, of a subset of several virtual nodes, those on which pods were stuck: its message is a
+	// JSON object of nodes' names, how many holds in a row each has had before (failed) and until when it is left out
+	// (until, in seconds since 1970).
+	ConditionNodes = Domain + "/Nodes"
 
 	// ConditionView, on the first subset of the aggregate status, holds in its message the resource
 	// version of the newest view of pods that the counts were taken from. A recount from an older

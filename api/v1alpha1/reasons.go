@@ -21,6 +21,10 @@ const (
 	ReasonRecoverSchedulable Reason = "RecoverSchedulable"
 	// ReasonSubsetRecovered: the pod that was let in got a node; the subset is open again.
 	ReasonSubsetRecovered Reason = "SubsetRecovered"
+	// ReasonNodePassedOver: pods are stuck on one virtual node of a subset; new ones go to the others.
+	ReasonNodePassedOver Reason = "NodePassedOver"
+	// ReasonNodeRecovered: a pod has started on a virtual node that was passed over.
+	ReasonNodeRecovered Reason = "NodeRecovered"
 	// ReasonPodRescheduled: a pod that could not be scheduled was deleted, to be made anew in another
 	// subset.
 	ReasonPodRescheduled Reason = "PodRescheduled"
@@ -30,6 +34,14 @@ const (
 	ReasonPatchPodDeletionCostFailed Reason = "PatchPodDeletionCostFailed"
 	// ReasonPodsAdopted: pods that ran already got an assignment.
 	ReasonPodsAdopted Reason = "PodsAdopted"
+	// ReasonNotEligibleForVirtual: a pod was admitted without a subset, because it cannot run on the virtual nodes of
+	// those that have room.
+	ReasonNotEligibleForVirtual Reason = "NotEligibleForVirtual"
+	// ReasonConstraintNotHonoured: constraints of pods are lost on the way to the lower cluster.
+	ReasonConstraintNotHonoured Reason = "ConstraintNotHonoured"
+	// ReasonMetadataOverwritten: a virtual kubelet goes on overwriting labels or annotations of a pod; they are not
+	// repaired any more.
+	ReasonMetadataOverwritten Reason = "MetadataOverwritten"
 	// ReasonInvalidAllowList: an entry of the allow-list of custom workloads is left out.
 	ReasonInvalidAllowList Reason = "InvalidAllowList"
 	// ReasonTargetUnreadable: the target's kind is not served, or may not be read.
@@ -42,6 +54,8 @@ const (
 const (
 	// ReasonSubsetFull: active and claimed pods reach the subset's limit.
 	ReasonSubsetFull Reason = "SubsetFull"
+	// ReasonNodesNotReady: no virtual node of the subset is ready, and pods are not to wait for them.
+	ReasonNodesNotReady Reason = "NodesNotReady"
 )
 
 // Reasons of the condition ConditionSchedulable. ReasonProbing is also why a subset was not chosen.
@@ -113,6 +127,20 @@ const (
 	ReasonPodBound Reason = "PodBound"
 	// ReasonSpreadGone: the WorkloadSpread was deleted while the pod was being admitted.
 	ReasonSpreadGone Reason = "SpreadGone"
+	// ReasonPlacedElsewhere: another cluster placed the pod, and a provider made it here.
+	ReasonPlacedElsewhere Reason = "PlacedElsewhere"
+)
+
+// Reasons of the webhook that restores constraints in a lower cluster.
+const (
+	// ReasonRestored: the pod got back the constraints that were handed over.
+	ReasonRestored Reason = "Restored"
+	// ReasonNothingHandedOver: the pod carries no constraints in an annotation.
+	ReasonNothingHandedOver Reason = "NothingHandedOver"
+	// ReasonMadeHere: a workload of this cluster made the pod, not a provider.
+	ReasonMadeHere Reason = "MadeHere"
+	// ReasonPlacedHere: this cluster placed the pod itself; its constraints belong to another one.
+	ReasonPlacedHere Reason = "PlacedHere"
 )
 
 // Reasons why a call was answered with an HTTP error, so that the failure policy decides.

@@ -44,7 +44,7 @@ func TestWhatPeopleSee(t *testing.T) {
 			if code != tc.code || errs != "" {
 				t.Errorf("exit code %d, errors %q", code, errs)
 			}
-			file := name + ".out"
+			file := name + ".txt"
 			if *update {
 				if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
 					t.Fatal(err)

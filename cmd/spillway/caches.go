@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
@@ -68,12 +69,37 @@ func cacheOptions(namespace, allowList string) cache.Options {
 			}},
 			&corev1.Node{}: {Transform: func(o any) (any, error) {
 				if n, ok := o.(*corev1.Node); ok {
-					n.ManagedFields, n.Annotations, n.Status = nil, nil, corev1.NodeStatus{}
+					n.ManagedFields, n.Annotations, n.Status = nil, nil, corev1.NodeStatus{Conditions: readiness(n), Allocatable: special(n.Status.Allocatable)}
 				}
 				return o, nil
 			}},
 		},
 	}
+}
+
+// readiness keeps of a node's conditions whether it is ready, and not when it last said so.
+func readiness(n *corev1.Node) []corev1.NodeCondition {
+	for i := range n.Status.Conditions {
+		if c := &n.Status.Conditions[i]; c.Type == corev1.NodeReady {
+			return []corev1.NodeCondition{{Type: c.Type, Status: c.Status}}
+		}
+	}
+	return nil
+}
+
+// special keeps the resources that not every node has: those of other domains, and huge pages.
+func special(all corev1.ResourceList) corev1.ResourceList {
+	var out corev1.ResourceList
+	for name, quantity := range all {
+		if !strings.Contains(string(name), "/") && !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) || quantity.IsZero() {
+			continue
+		}
+		if out == nil {
+			out = make(corev1.ResourceList)
+		}
+		out[name] = quantity
+	}
+	return out
 }
 
 // revisionsOf keeps the annotations that number the ReplicaSets of a workload.
@@ -108,7 +134,10 @@ func (m *manager) awaitCaches(ctx context.Context) error {
 	return nil
 }
 
-func (m *manager) synced() bool { return m.cached.Load() && m.pods.Synced() && m.listed() }
+// synced reports whether requests can be decided. A member decides on what it is sent, without caches.
+func (m *manager) synced() bool {
+	return !m.config.Role.Places() || m.cached.Load() && m.pods.Synced() && m.listed()
+}
 
 // forgetDeleted drops what the replica keeps of WorkloadSpreads that are gone.
 func (m *manager) forgetDeleted(book *ledger.Ledger) error {

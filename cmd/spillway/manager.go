@@ -14,6 +14,8 @@ import (
 
 	"github.com/go-logr/logr"
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -41,6 +43,7 @@ import (
 	"github.com/spillway-project/spillway/internal/state"
 	"github.com/spillway-project/spillway/webhooks"
 	"github.com/spillway-project/spillway/webhooks/pod"
+	"github.com/spillway-project/spillway/webhooks/restore"
 	"github.com/spillway-project/spillway/webhooks/review"
 	webhookspread "github.com/spillway-project/spillway/webhooks/workloadspread"
 )
@@ -63,6 +66,8 @@ type manager struct {
 	cached  atomic.Bool // the caches have synced
 	ending  atomic.Bool // told to stop; still serving
 	gate    review.Gate
+	metrics *metrics.Metrics
+	cluster string // this one: the UID of its namespace kube-system; only known where pods are placed
 
 	sidecars *sidecars
 }
@@ -82,33 +87,61 @@ func newManager(rest *rest.Config, c *configv1alpha1.ManagerConfiguration, bind 
 	m := &manager{
 		Manager: mgr, config: c, log: log, listed: func() bool { return true },
 		changed: newDirty[types.NamespacedName](), strays: newDirty[state.Stray](),
+		metrics: metrics.New(ctrlmetrics.Registry),
 	}
-	m.pods = state.NewPods(state.Listener{Changed: m.changed.add, Strayed: func(s state.Stray) {
-		s.UID = "" // one of an owner stands for all
-		m.strays.add(s)
-	}})
-	if m.sidecars, err = newSidecars(m); err != nil {
-		return nil, err
-	}
-	clientset, err := kubernetes.NewForConfigAndClient(rest, mgr.GetHTTPClient())
-	if err != nil {
-		return nil, fmt.Errorf("make the client for pods: %w", err)
-	}
-	for _, step := range []func() error{
-		func() error {
-			return mgr.Add(everywhere(func(ctx context.Context) error { m.pods.Run(ctx, clientset); return nil }))
-		},
-		func() error { return mgr.Add(everywhere(m.awaitCaches)) },
-		func() error { return mgr.Add(m.changed) },
-		func() error { return mgr.Add(m.strays) },
-		m.addProbes,
-		m.connect,
-	} {
-		if err := step(); err != nil {
+	if c.Role.Places() {
+		if err := m.place(rest); err != nil {
 			return nil, err
 		}
 	}
-	return m, nil
+	if c.Role.Restores() {
+		webhooks.SetupMember(mgr.GetWebhookServer(), c.Webhook, &restore.Restorer{Cluster: m.cluster, Differ: new(delta.Differ)},
+			&m.gate, m.metrics, log.WithName("webhook"))
+	}
+	return m, m.addProbes()
+}
+
+// place adds all that places pods: caches, webhooks and controllers.
+func (m *manager) place(rest *rest.Config) error {
+	var err error
+	if m.cluster, err = identity(m.GetAPIReader()); err != nil {
+		return err
+	}
+	m.pods = state.NewPods(state.Listener{Changed: m.changed.add, Strayed: func(s state.Stray) {
+		m.strays.add(s.OfOwner()) // one stands for all
+	}})
+	if m.sidecars, err = newSidecars(m); err != nil {
+		return err
+	}
+	clientset, err := kubernetes.NewForConfigAndClient(rest, m.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("make the client for pods: %w", err)
+	}
+	for _, step := range []func() error{
+		func() error {
+			return m.Add(everywhere(func(ctx context.Context) error { m.pods.Run(ctx, clientset); return nil }))
+		},
+		func() error { return m.Add(everywhere(m.awaitCaches)) },
+		func() error { return m.Add(m.changed) },
+		func() error { return m.Add(m.strays) },
+		m.connect,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// identity tells this cluster from others: the UID of a namespace that every cluster has and keeps.
+func identity(live client.Reader) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var namespace corev1.Namespace
+	if err := live.Get(ctx, types.NamespacedName{Name: metav1.NamespaceSystem}, &namespace); err != nil {
+		return "", fmt.Errorf("find out which cluster this is: read namespace %s: %w", metav1.NamespaceSystem, err)
+	}
+	return string(namespace.UID), nil
 }
 
 // options translates the configuration.
@@ -128,7 +161,7 @@ func options(c *configv1alpha1.ManagerConfiguration, bind string, log logr.Logge
 		Cache:                         cacheOptions(config.Namespace(c), c.WorkloadSpread.AllowList),
 		Metrics:                       metricsOptions,
 		HealthProbeBindAddress:        address(c.Health.Port),
-		LeaderElection:                *c.LeaderElection.Enabled,
+		LeaderElection:                *c.LeaderElection.Enabled && c.Role.Places(), // a member has nothing to lead
 		LeaderElectionID:              c.LeaderElection.Name,
 		LeaderElectionNamespace:       c.LeaderElection.Namespace,
 		LeaderElectionReleaseOnCancel: true,
@@ -149,7 +182,7 @@ func hardened(c *tls.Config) {
 
 // connect makes ledger, webhooks and controller.
 func (m *manager) connect() error {
-	instruments := metrics.New(ctrlmetrics.Registry)
+	instruments := m.metrics
 	recorder := m.GetEventRecorder("spillway")
 	allowed := &resolve.AllowList{Recorder: recorder, Count: instruments.AllowList, Changed: m.wakeAll}
 	if err := m.watchAllowList(allowed); err != nil {
@@ -163,7 +196,9 @@ func (m *manager) connect() error {
 	if err := m.followWishes(resolver.Wishes); err != nil {
 		return err
 	}
-	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem}
+	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles)
+	sites := m.sites(profiles)
+	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem, Sites: sites}
 	book := ledger.New(ledger.Options{
 		Spreads:    &resolve.Spreads{Reader: m.GetClient(), Direct: m.GetAPIReader(), Writer: m.GetClient().Status()},
 		Pods:       pods,
@@ -177,14 +212,13 @@ func (m *manager) connect() error {
 	if err := m.forgetDeleted(book); err != nil {
 		return err
 	}
-	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles)
 	defaulter, validator := m.sidecars.webhooks()
 	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
 		&pod.Mutator{
 			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
 			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
-			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"),
-			Virtual:    m.virtual(profiles),
+			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"), Cluster: m.cluster,
+			Sites:      sites,
 			Placements: m.placements(profiles),
 			Injector:   m.sidecars.injector(),
 		},
@@ -195,7 +229,7 @@ func (m *manager) connect() error {
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
 		Claims: &ledger.Expiry{Clock: clock.RealClock{}, Life: m.config.Ledger.ClaimExpiry.Duration},
 		Holds:  spread.Holds{First: m.config.WorkloadSpread.Hold.Duration, Most: m.config.WorkloadSpread.MaxHold.Duration},
-		Kinds:  &workloadspread.KindWatcher{Targets: resolver},
+		Kinds:  &workloadspread.KindWatcher{Targets: resolver}, Sites: sites, Clock: clock.RealClock{},
 	}
 	if err := reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), workloadspread.Sources{Changed: m.changed.out, Strays: m.strays.out}); err != nil {
 		return err
@@ -214,13 +248,14 @@ func (m *manager) away(namespaces *state.Namespaces) func(context.Context, strin
 	}
 }
 
-// virtual is nil unless pods are to be made ready for the providers of virtual nodes.
-func (m *manager) virtual(profiles *provider.Catalog) *pod.Virtual {
+// sites is nil unless pods are to be made ready for the providers of virtual nodes.
+func (m *manager) sites(profiles *provider.Catalog) *resolve.Sites {
 	if !*m.config.VirtualNodes.HandOver {
 		return nil
 	}
-	return &pod.Virtual{
-		Reader: m.GetClient(), Catalog: profiles, Clock: clock.RealClock{}, FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations,
+	return &resolve.Sites{
+		Reader: m.GetClient(), Live: m.GetAPIReader(), Catalog: profiles, Clock: clock.RealClock{},
+		FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations, Outage: m.config.VirtualNodes.Outage,
 	}
 }
 

@@ -95,6 +95,11 @@ func check(c *v1alpha1.ManagerConfiguration) field.ErrorList {
 		errs = append(errs, field.Invalid(field.NewPath("leaderElection", "leaseDuration"), le.LeaseDuration.Duration.String(),
 			"leaseDuration must exceed renewDeadline, and renewDeadline retryPeriod"))
 	}
+	switch c.Role {
+	case v1alpha1.RoleUpper, v1alpha1.RoleMember, v1alpha1.RoleBoth:
+	default:
+		errs = append(errs, field.NotSupported(field.NewPath("role"), c.Role, []v1alpha1.Role{v1alpha1.RoleUpper, v1alpha1.RoleMember, v1alpha1.RoleBoth}))
+	}
 	switch c.Log.Level {
 	case "debug", "info", "error":
 	default:

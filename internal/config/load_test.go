@@ -44,6 +44,7 @@ func TestWrongConfigurationsAreExplained(t *testing.T) {
 		"a wait for ever":          {head + "ledger: {demandWait: 1h}\n", "between 0s and 5s"},
 		"a lease that never lasts": {head + "leaderElection: {leaseDuration: 5s}\n", "must exceed renewDeadline"},
 		"a level of no kind":       {head + "log: {level: loud}\n", `supported values: "debug", "info", "error"`},
+		"a role of no kind":        {head + "role: lower\n", `role: Unsupported value: "lower": supported values: "upper", "member", "both"`},
 		"a timeout the API lacks":  {head + "webhook: {timeoutSeconds: 31}\n", "1 to 30"},
 		"a profile of no name":     {head + "virtualNodes: {profiles: [{nodes: [{taint: {key: a}}]}]}\n", "virtualNodes.profiles[0].name: Invalid value"},
 		"a profile of no such key": {head + "virtualNodes: {profiles: [{name: a, toleration: []}]}\n", `unknown field "toleration"`},

@@ -76,6 +76,8 @@ type Request struct {
 	Revision string
 	// Position of a numbered pod in the order of its workload; nil for pods without numbers.
 	Position *int32
+	// Barred says which subsets cannot take this pod, and why, by the subset's name.
+	Barred map[string]v1alpha1.Reason
 }
 
 // Grant is a place, together with the terms that it was granted under.

@@ -79,7 +79,8 @@ func (l *Ledger) claimOp(ctx context.Context, r Request) *claimOp {
 		request: newRequest(ctx, r.Spread),
 		claim: spread.Claim{
 			Version: r.Version, Stem: l.Stem(), Name: r.PodName, Incoming: r.Incoming,
-			Ranked: r.Ranked, Revision: r.Revision, Position: r.Position, Demand: r.Owner.Demand, Now: l.Clock.Now(),
+			Ranked: r.Ranked, Revision: r.Revision, Position: r.Position, Demand: r.Owner.Demand,
+			Barred: r.Barred, Now: l.Clock.Now(),
 		},
 	}
 }

@@ -19,6 +19,8 @@ type Directive struct {
 	Profile *provider.Profile
 	// Source is where the placement was found: object and field, for messages.
 	Source string
+	// Cluster is the one that places the pod (Plan.Cluster).
+	Cluster string
 }
 
 // Refusal is why a pod cannot get what is asked for: the fault of its author, not of ours.

@@ -57,12 +57,12 @@ func Recorded(pod *corev1.Pod) bool {
 
 // begin undoes another placement than the one that is wanted, and returns the record to go on from.
 func begin(pod *corev1.Pod, d Directive, want clusterselector.Record) (clusterselector.Record, error) {
-	want.Placement = string(d.Placement)
+	want.Placement, want.Cluster = string(d.Placement), d.Cluster
 	done, recorded, err := clusterselector.ParseRecord(pod.Annotations)
 	switch {
 	case err != nil:
 		return done, fmt.Errorf("%s: %w", d.Source, err)
-	case recorded && done.Placement == want.Placement && done.Provider == want.Provider && done.Annotation == want.Annotation:
+	case recorded && done.Cluster == want.Cluster && done.Placement == want.Placement && done.Provider == want.Provider && done.Annotation == want.Annotation:
 		return done, nil
 	}
 	if _, err := clusterselector.Undo(pod); err != nil {

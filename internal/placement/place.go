@@ -30,9 +30,16 @@ type Plan struct {
 	Cost *int32
 	// Virtual is the kind of virtual nodes that the subset is of; nil for own nodes.
 	Virtual *provider.Profile
+	// Cluster is the cluster that places the pod, for the record of a placement on virtual nodes
+	// (clusterselector.Record).
+	Cluster string
 	// Tolerations that the pod needs beside those of the subset and of Virtual: those of other virtual
 	// nodes in the subset.
 	Tolerations []corev1.Toleration
+	// Avoid are nodes of the subset that the pod is kept off, in order.
+	Avoid []string
+	// Hold: on virtual nodes, the pod stays on its node while that is not ready, however long that takes.
+	Hold bool
 }
 
 // Place writes the plan onto the pod. A placement into another subset, which a copied manifest may
@@ -43,6 +50,7 @@ func Place(pod *corev1.Pod, plan Plan) error {
 		return err
 	}
 	if plan.Virtual != nil {
+		plan.Subset = avoiding(plan.Subset, plan.Avoid)
 		return placeVirtual(pod, plan)
 	}
 	if err := patch(pod, plan.Subset); err != nil {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -19,7 +20,8 @@ import (
 //     Where the provider takes no hand-over they stay.
 //  2. The subset's patch. What it writes into the annotation is merged over what was moved.
 //  3. The pin and the subset's tolerations, as in any subset.
-//  4. The provider's tolerations, labels and annotations. A label or annotation that the pod has is left alone.
+//  4. The provider's tolerations, labels and annotations, and those that hold during an outage. A label or annotation
+//     that the pod has is left alone.
 //  5. The records: that of the subset, and that of everything done here, by which it can be undone.
 //  6. The checks: the size of the annotations, and that the pin is there.
 func placeVirtual(pod *corev1.Pod, plan Plan) error {
@@ -32,23 +34,44 @@ func placeVirtual(pod *corev1.Pod, plan Plan) error {
 	if err := patchVirtual(pod, plan, done.Annotation); err != nil {
 		return err
 	}
+	if plan.Hold {
+		giveWay(pod, subset.Tolerations)
+	}
 	before := pod.Spec.DeepCopy()
 	pin(pod, subset)
 	tolerate(pod, subset.Tolerations)
 	tolerate(pod, profile.Tolerations)
 	tolerate(pod, plan.Tolerations)
+	if plan.Hold {
+		hold(pod)
+	}
 	added := clusterselector.Difference(before, &pod.Spec)
 	stand(pod, stood)
 	pod.Labels, added.Labels = supplement(pod.Labels, profile.Labels)
 	pod.Annotations, added.Annotations = supplement(pod.Annotations, profile.Annotations)
 	done.Added = done.Added.Join(added)
-	done.Provider, done.Subset = profile.Name, plan.Record.Subset
+	done.Cluster, done.Provider, done.Subset = plan.Cluster, profile.Name, plan.Record.Subset
 	record(pod, plan)
 	pod.Annotations[clusterselector.AnnotationRecord] = done.Encode()
 	if err := clusterselector.CheckSize(pod.Annotations); err != nil {
 		return fmt.Errorf("subset %q: %w", subset.Name, err)
 	}
 	return verify(pod, subset)
+}
+
+// avoiding returns the subset with some of its nodes left out of the required term. A field selector takes one name
+// (Kubernetes API), so there is one for each.
+func avoiding(subset *appsv1alpha1.WorkloadSpreadSubset, nodes []string) *appsv1alpha1.WorkloadSpreadSubset {
+	if len(nodes) == 0 || subset.RequiredNodeSelectorTerm == nil {
+		return subset
+	}
+	out := *subset
+	out.RequiredNodeSelectorTerm = subset.RequiredNodeSelectorTerm.DeepCopy()
+	for _, name := range nodes {
+		out.RequiredNodeSelectorTerm.MatchFields = append(out.RequiredNodeSelectorTerm.MatchFields,
+			corev1.NodeSelectorRequirement{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpNotIn, Values: []string{name}})
+	}
+	return &out
 }
 
 // handOver moves the constraints, or finds that a pass before this one has, and returns the record to go on from.
@@ -87,6 +110,23 @@ func stand(pod *corev1.Pod, stood []corev1.Toleration) {
 	}
 }
 
+// hold keeps the pod on its node while that is not ready or not reachable. What the pod's author wrote stays.
+func hold(pod *corev1.Pod) {
+	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		if !slices.ContainsFunc(pod.Spec.Tolerations, stands(key)) {
+			tolerate(pod, []corev1.Toleration{{Key: key, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute}})
+		}
+	}
+}
+
+// giveWay takes the API server's defaults away, which end after some minutes: of several tolerations for a taint the
+// shortest counts. They are nobody's wish, so that there is nothing to restore; except where the subset asks for them.
+func giveWay(pod *corev1.Pod, wanted []corev1.Toleration) {
+	pod.Spec.Tolerations = slices.DeleteFunc(pod.Spec.Tolerations, func(t corev1.Toleration) bool {
+		return clusterselector.IsDefaultToleration(t) && !slices.ContainsFunc(wanted, clusterselector.IsDefaultToleration)
+	})
+}
+
 // stands returns whether a toleration holds during the outage that the taint's key means.
 func stands(key string) func(corev1.Toleration) bool {
 	return func(t corev1.Toleration) bool {
@@ -113,14 +153,15 @@ func supplement(have, want map[string]string) (all, added map[string]string) {
 	return all, added
 }
 
-// settle undoes the placement of another subset, which a pod has that was made from the manifest of a placed one.
+// settle undoes the placement of another subset, or of another cluster, which a pod has that was made from the
+// manifest of a placed one.
 // A pod that this very plan was written on before is left as it is.
 func settle(pod *corev1.Pod, plan Plan) error {
 	done, recorded, err := clusterselector.ParseRecord(pod.Annotations)
 	switch {
 	case err != nil:
 		return fmt.Errorf("subset %q: %w", plan.Subset.Name, err)
-	case !recorded, plan.Virtual != nil && done.Provider == plan.Virtual.Name && done.Subset == plan.Record.Subset && done.Annotation == plan.Virtual.HandOver():
+	case !recorded, plan.Virtual != nil && done.Cluster == plan.Cluster && done.Provider == plan.Virtual.Name && done.Subset == plan.Record.Subset && done.Annotation == plan.Virtual.HandOver():
 		return nil
 	}
 	if _, err := clusterselector.Undo(pod); err != nil {
@@ -148,6 +189,17 @@ func NotHonoured(pod *corev1.Pod, plan Plan) []clusterselector.Field {
 		return nil // Place tells
 	}
 	return plan.Virtual.NotHonoured(own)
+}
+
+// FromElsewhere reports whether another cluster placed the pod and a virtual node's provider made it here: its place
+// was chosen there, with all that belongs to it. A pod that a workload of this cluster made is none, whatever a
+// copied manifest brought along. cluster is this one (Plan.Cluster); where it is not known no pod is from elsewhere.
+func FromElsewhere(pod *corev1.Pod, cluster string) bool {
+	if _, recorded := pod.Annotations[clusterselector.AnnotationRecord]; !recorded || cluster == "" || provider.MadeHere(pod) {
+		return false
+	}
+	record, _, err := clusterselector.ParseRecord(pod.Annotations)
+	return err == nil && record.Cluster != "" && record.Cluster != cluster
 }
 
 // Touchable reports whether placement may change a pod at all. A pod that has a node cannot be placed any more, the

@@ -2,12 +2,14 @@ package placement
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"pgregory.net/rapid"
 
@@ -97,6 +99,7 @@ func TestAnyPodGoesUpAndDown(t *testing.T) {
 		pod, subset := anyPod.Draw(t, "pod"), anySubset.Draw(t, "subset")
 		p := plan(subset)
 		p.Virtual = provider.NewCatalog(nil).ByName(rapid.SampledFrom([]string{provider.TensileKube, provider.Kosmos}).Draw(t, "profile"))
+		p.Hold = rapid.Bool().Draw(t, "hold")
 		placed := pod.DeepCopy()
 		if err := Place(placed, p); err != nil {
 			t.Fatal(err)
@@ -130,6 +133,8 @@ func TestACopiedManifestStartsAnew(t *testing.T) {
 		second.Virtual = provider.NewCatalog(nil).ByName(profiles.Draw(t, "second profile"))
 		first.Record.Subset, second.Record.Subset = "first", "second"
 		first.Cost, second.Cost = nil, nil
+		// The API server's defaults, which make room for a hold, are added again by it and not by Undo.
+		first.Hold = rapid.Bool().Draw(t, "first holds") && !slices.ContainsFunc(pod.Spec.Tolerations, clusterselector.IsDefaultToleration)
 		fresh, copied := pod.DeepCopy(), pod.DeepCopy()
 		for p, plans := range map[*corev1.Pod][]Plan{fresh: {second}, copied: {first, second}} {
 			for _, plan := range plans {
@@ -241,5 +246,34 @@ func TestAProfileOfTheConfiguration(t *testing.T) {
 	}
 	if _, err := clusterselector.Restore(pod, "example.com/constraints"); err != nil || pod.Spec.NodeSelector["a"] != "b" || pod.Spec.Affinity != nil {
 		t.Errorf("restored: %v, %+v", err, pod.Spec)
+	}
+}
+
+// TestWhatAnotherClusterPlaced: a provider's pod is left to it; a workload's pod, of a copied manifest, is placed here.
+func TestWhatAnotherClusterPlaced(t *testing.T) {
+	p := virtualPlan(t, provider.TensileKube, virtualSubset)
+	p.Cluster = "there"
+	pod := &corev1.Pod{Spec: corev1.PodSpec{NodeSelector: map[string]string{"a": "b"}}}
+	if err := Place(pod, p); err != nil {
+		t.Fatal(err)
+	}
+	if !FromElsewhere(pod, "here") || FromElsewhere(pod, "there") || FromElsewhere(pod, "") {
+		t.Errorf("from elsewhere: here %v, there %v, not known %v", FromElsewhere(pod, "here"), FromElsewhere(pod, "there"), FromElsewhere(pod, ""))
+	}
+	if FromElsewhere(&corev1.Pod{}, "here") {
+		t.Error("a pod without a record is from elsewhere")
+	}
+	yes := true
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Controller: &yes}}
+	if FromElsewhere(pod, "here") {
+		t.Error("a workload here made it")
+	}
+	p.Cluster = "here"
+	if err := Place(pod, p); err != nil {
+		t.Fatal(err)
+	}
+	record, _, err := clusterselector.ParseRecord(pod.Annotations)
+	if err != nil || record.Cluster != "here" || len(record.Added.Required) != 1 || !strings.Contains(pod.Annotations[clusterselector.AnnotationTensileKube], `{"a":"b"}`) {
+		t.Errorf("placed again: %+v, %v, %s", record, err, pod.Annotations[clusterselector.AnnotationTensileKube])
 	}
 }

@@ -37,34 +37,6 @@ func (p *Profile) NotHonoured(pod *corev1.Pod) []clusterselector.Field {
 	})
 }
 
-// Stuck returns the mark by which a pod that is bound to such a node is known not to start: the reason of its
-// status, or "Unschedulable" when a condition copied up from below says so. Containers of such a pod never ran. Pods
-// without a node are not looked at: their scheduler speaks for them.
-func (p *Profile) Stuck(pod *corev1.Pod) (mark string, stuck bool) {
-	if pod.Spec.NodeName == "" || pod.DeletionTimestamp != nil || ran(pod) {
-		return "", false
-	}
-	if slices.Contains(p.StuckReasons, pod.Status.Reason) {
-		return pod.Status.Reason, true
-	}
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
-			return corev1.PodReasonUnschedulable, true
-		}
-	}
-	return "", false
-}
-
-// ran reports whether a container of the pod runs or has run.
-func ran(pod *corev1.Pod) bool {
-	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
-		if c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil {
-			return true
-		}
-	}
-	return false
-}
-
 // Catalog is the profiles in use, in the order in which they are tried. It must not be changed.
 type Catalog struct{ profiles []*Profile }
 

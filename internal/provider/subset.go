@@ -23,6 +23,8 @@ type Nature struct {
 	// Also are the profiles of other virtual nodes in the subset, in the catalog's order: a pod gets their
 	// tolerations too. With them and a nil Profile, the subset mixes real nodes and virtual ones.
 	Also []*Profile
+	// Nodes are the virtual ones that the term selects.
+	Nodes []*corev1.Node
 }
 
 // Mixed reports whether the subset has both real and virtual nodes. It is treated as one of own nodes.
@@ -48,42 +50,54 @@ func (c *Catalog) Subset(term *corev1.NodeSelectorTerm, nodes []*corev1.Node, pa
 	if term == nil {
 		return Nature{}
 	}
-	occurring, selected, own := c.occurring(term, nodes)
+	occurring, virtual, own := c.occurring(term, nodes)
 	writes := c.writtenBy(patch)
 	switch {
-	case selected == 0 && writes != nil:
+	case len(virtual) == 0 && !own && writes != nil:
 		return Nature{Profile: writes}
-	case selected == 0:
+	case len(virtual) == 0 && !own:
 		return Nature{Profile: c.OfTerm(term)}
-	case own || len(occurring) == 0:
-		return Nature{Also: occurring}
+	case own:
+		return Nature{Also: occurring, Nodes: virtual}
 	case writes != nil && occurring[0].HandOver() == "":
-		return Nature{Profile: writes, Also: occurring}
+		return Nature{Profile: writes, Also: occurring, Nodes: virtual}
 	default:
-		return Nature{Profile: occurring[0], Also: occurring[1:]}
+		return Nature{Profile: occurring[0], Also: occurring[1:], Nodes: virtual}
 	}
 }
 
-// occurring returns the profiles of the nodes that a term selects, how many nodes those are, and whether there are
-// real ones among them.
-func (c *Catalog) occurring(term *corev1.NodeSelectorTerm, nodes []*corev1.Node) (profiles []*Profile, selected int, own bool) {
+// Named is Subset for a subset of which it is said what it is: the profile, nil for own nodes.
+func (c *Catalog) Named(p *Profile, term *corev1.NodeSelectorTerm, nodes []*corev1.Node) Nature {
+	if p == nil || term == nil {
+		return Nature{Profile: p}
+	}
+	_, virtual, _ := c.occurring(term, nodes)
+	return Nature{Profile: p, Nodes: virtual}
+}
+
+// occurring returns the profiles of the nodes that a term selects, the virtual ones among those, and whether there
+// are real ones.
+func (c *Catalog) occurring(term *corev1.NodeSelectorTerm, nodes []*corev1.Node) (profiles []*Profile, virtual []*corev1.Node, own bool) {
 	selector, err := nodeaffinity.NewNodeSelector(&corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{*term}})
 	if err != nil {
-		return nil, 0, false
+		return nil, nil, false
 	}
 	for _, n := range nodes {
 		if !selector.Match(n) {
 			continue
 		}
-		selected++
 		p := c.OfNode(n)
-		own = own || p == nil
-		if p != nil && !slices.Contains(profiles, p) {
+		if p == nil {
+			own = true
+			continue
+		}
+		virtual = append(virtual, n)
+		if !slices.Contains(profiles, p) {
 			profiles = append(profiles, p)
 		}
 	}
 	slices.SortFunc(profiles, func(a, b *Profile) int { return slices.Index(c.profiles, a) - slices.Index(c.profiles, b) })
-	return profiles, selected, own
+	return profiles, virtual, own
 }
 
 // writtenBy returns the first profile whose annotation the patch of a subset writes, or nil.

@@ -11,7 +11,11 @@ import (
 
 	"github.com/spillway-project/spillway/api/clusterselector"
 	config "github.com/spillway-project/spillway/api/config/v1alpha1"
+	"github.com/spillway-project/spillway/api/v1alpha1"
 )
+
+// outages are the modes of v1alpha1.AnnotationOutage.
+var outages = []string{v1alpha1.OutageHold, v1alpha1.OutageReplace}
 
 // Validate checks the configuration of virtual nodes. Each error names the field, the value and the remedy.
 func Validate(c *config.VirtualNodes, path *field.Path) field.ErrorList {
@@ -24,6 +28,9 @@ func Validate(c *config.VirtualNodes, path *field.Path) field.ErrorList {
 		}
 		seen[c.Profiles[i].Name] = true
 		errs = append(errs, validateProfile(&c.Profiles[i], at)...)
+	}
+	if c.Outage != "" && !slices.Contains(outages, c.Outage) {
+		errs = append(errs, field.NotSupported(path.Child("outage"), c.Outage, outages))
 	}
 	for i, key := range c.FixedIPAnnotations {
 		errs = append(errs, validateKey(key, path.Child("fixedIPAnnotations").Index(i))...)

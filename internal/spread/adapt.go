@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/spillway-project/spillway/api/v1alpha1"
 )
 
@@ -36,17 +38,24 @@ type Sight struct {
 	Holds Holds
 	// Numbered: pods go to subsets by their number, so any later subset can take one.
 	Numbered bool
+	// Ground tells of the subsets' nodes, in the order of the subsets; nil where all are own nodes.
+	Ground []Ground
+	// Barred says which subsets cannot take a pod, by the pod's UID and the subset's name. Where some subset is of
+	// virtual nodes, a pod that is not in it has not been looked at yet, and is not moved. Nil bars nothing.
+	Barred map[types.UID]map[string]v1alpha1.Reason
 }
 
-// Turn is a change of a subset's schedulability.
+// Turn is a change of a subset's schedulability, or of one of its virtual nodes.
 type Turn struct {
 	Subset int
-	// Reason is SubsetUnschedulable, RecoverSchedulable (from now on one pod is let in) or
-	// SubsetRecovered (the subset is open again).
+	// Reason is SubsetUnschedulable, RecoverSchedulable (from now on one pod is let in), SubsetRecovered (the subset is
+	// open again), NodePassedOver or NodeRecovered (it is one of the subset's nodes that is left out, or not any more).
 	Reason v1alpha1.Reason
-	// Pod that decided it, and what the scheduler says about it; empty where none did.
+	// Node is the one meant, for the last two.
+	Node string
+	// Pod that decided it, and what the scheduler or the provider says about it; empty where none did.
 	Pod, Message string
-	// Hold is how long the subset is left alone, for SubsetUnschedulable.
+	// Hold is how long the subset or node is left alone, for SubsetUnschedulable and NodePassedOver.
 	Hold time.Duration
 	// Lasted is how long the subset had been closed, for SubsetRecovered and RecoverSchedulable.
 	Lasted time.Duration
@@ -70,19 +79,23 @@ const (
 	movePause = time.Second
 )
 
-// Adapt brings the schedulability of the subsets up to date and picks the pods to move. A pod counts
-// when its condition PodScheduled has been False, with reason Unschedulable, for the terms' Critical.
+// Adapt brings the schedulability of the subsets up to date and picks the pods to move. A pod counts when it has been
+// in trouble for the terms' Critical: no node takes it, or the virtual node that did cannot run it, and none of its
+// containers ever ran.
 func (b *Book) Adapt(s Sight) Adaptation {
 	var out Adaptation
 	if !b.terms.Adaptive() {
 		return out
 	}
-	for i := range b.terms.Len() - 1 {
-		stuck, next := b.inTrouble(i, s)
+	for i := range b.terms.Len() {
+		stuck, next := b.inTrouble(i, &s)
 		out.wake(next)
-		b.turn(i, stuck, next > 0, s, &out)
+		stuck = b.heedNodes(i, stuck, &s, &out)
+		if i < b.terms.Len()-1 { // the last one takes what the others cannot
+			b.turn(i, stuck, next > 0, s, &out)
+		}
 	}
-	b.move(s, &out)
+	b.move(&s, &out)
 	return out
 }
 
@@ -95,9 +108,9 @@ func (a *Adaptation) wake(after time.Duration) {
 
 // inTrouble returns the pods of a subset that have been in trouble for too long, those first that have
 // been for longest, and the time until the next one will have been (0 for none).
-func (b *Book) inTrouble(i int, s Sight) (stuck []*Pod, next time.Duration) {
+func (b *Book) inTrouble(i int, s *Sight) (stuck []*Pod, next time.Duration) {
 	for _, p := range s.View.Pods {
-		if !p.Active || p.Trouble.Since == 0 || p.Subset != b.terms.Name(i) {
+		if !p.Active || p.Subset != b.terms.Name(i) || !s.troubled(i, p) {
 			continue
 		}
 		rest := b.terms.Critical - s.Now.Sub(time.Unix(p.Trouble.Since, 0))
@@ -163,6 +176,8 @@ func (b *Book) heedProbe(i int, s Sight, out *Adaptation) {
 	case at < 0 && s.View.Revision >= b.observed:
 		h.probe = "" // it is gone, or never came: the next one may try
 	case at < 0:
+	case s.View.Pods[at].Bound && s.starts(i, s.View.Pods[at]):
+		out.wake(movePause) // nobody tells when it runs
 	case s.View.Pods[at].Bound:
 		lasted := s.Now.Sub(h.since.Time)
 		h.become(open, s.Now, "")
@@ -188,36 +203,78 @@ func (b *Book) claimed(t Token) bool {
 	return false
 }
 
-// move picks the pods of blocked subsets that another subset can take, not too many at once.
-func (b *Book) move(s Sight, out *Adaptation) {
+// starts reports whether a pod has a virtual node and has not run there yet: that it was bound tells nothing, the
+// level below may still have no place for it.
+func (s *Sight) starts(i int, p *Pod) bool {
+	_, virtual := s.ground(i).Nodes[p.Node]
+	return virtual && !p.Started && p.Active
+}
+
+// move picks the pods that cannot start where they are and that another place can take, not too many at once: those
+// of blocked subsets, and those on virtual nodes.
+func (b *Book) move(s *Sight, out *Adaptation) {
 	planned := make(map[string][]int32) // by version and subset
-	for i := range b.terms.Len() - 1 {
-		if b.health[i].state != blocked {
-			continue
-		}
+	for i := range b.terms.Len() {
 		stuck, _ := b.inTrouble(i, s)
 		most := max(moveLeast, (len(stuck)*movePercent+99)/100)
-		for n, p := range stuck {
+		n := 0
+		for _, p := range stuck {
 			if n == most {
 				out.wake(movePause)
 				break
 			}
-			if s.Numbered || b.taker(i, p.Version, planned) {
-				out.Move = append(out.Move, p)
-				out.wake(movePause) // one that changes meanwhile survives, and has to be looked at again
+			if !b.movable(i, p, s, planned) {
+				continue
 			}
+			n++
+			out.Move = append(out.Move, p)
+			out.wake(movePause) // one that changes meanwhile survives, and has to be looked at again
 		}
 	}
 }
 
+// movable reports whether a pod in trouble would fare better if it were made anew, and plans its place.
+func (b *Book) movable(i int, p *Pod, s *Sight, planned map[string][]int32) bool {
+	if b.health[i].state != blocked && !p.Bound {
+		return false
+	}
+	if s.Barred != nil {
+		if _, known := s.Barred[p.UID]; !known {
+			return false
+		}
+	}
+	if b.health[i].state != blocked && b.leftOut(i, p, s) {
+		return true // into the same subset, on another of its nodes
+	}
+	return (s.Numbered && b.health[i].state == blocked) || b.taker(i, p, s, planned)
+}
+
+// leftOut reports whether a pod is on a node that is left out while others of its subset are not.
+func (b *Book) leftOut(i int, p *Pod, s *Sight) bool {
+	now, nodes := s.Now.Unix(), b.health[i].nodes
+	if !p.Bound || now >= nodes[p.Node].Until {
+		return false
+	}
+	for name := range s.ground(i).Nodes {
+		if now >= nodes[name].Until {
+			return true
+		}
+	}
+	return false
+}
+
 // taker reports whether another subset can take one more pod of the version, and plans it there.
-func (b *Book) taker(from int, version string, planned map[string][]int32) bool {
+func (b *Book) taker(from int, p *Pod, s *Sight, planned map[string][]int32) bool {
+	version := p.Version
 	if planned[version] == nil {
 		planned[version] = make([]int32, b.terms.Len())
 	}
 	for i := range b.limits {
 		h := &b.health[i]
 		if i == from || h.state == blocked || (h.state == probing && (h.probe != "" || planned[version][i] > 0)) {
+			continue
+		}
+		if s.Barred[p.UID][b.terms.Name(i)] != "" || (s.ground(i).Down && i < b.terms.Len()-1) {
 			continue
 		}
 		var replicas, claims int32

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
@@ -32,6 +33,8 @@ type stage struct {
 	pods     []*Pod
 	replicas int32
 	numbered bool
+	ground   []Ground
+	barred   map[types.UID]map[string]v1alpha1.Reason
 }
 
 var holds = Holds{First: 5 * time.Minute, Most: time.Hour}
@@ -87,11 +90,11 @@ func (s *stage) drop(p *Pod) {
 // adapt takes one pass and says what came of it in one line.
 func (s *stage) adapt() string {
 	b := s.open()
-	a := b.Adapt(Sight{View: View{Revision: s.revision, Pods: s.pods}, Now: s.now, Holds: holds, Numbered: s.numbered})
+	a := b.Adapt(Sight{View: View{Revision: s.revision, Pods: s.pods}, Now: s.now, Holds: holds, Numbered: s.numbered, Ground: s.ground, Barred: s.barred})
 	s.keep(b)
 	var out []string
 	for _, t := range a.Turns {
-		out = append(out, fmt.Sprintf("%s %s", s.terms.Name(t.Subset), t.Reason))
+		out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s", s.terms.Name(t.Subset), t.Reason, t.Node)))
 	}
 	for _, p := range a.Move {
 		out = append(out, "move "+p.Name)

@@ -29,6 +29,8 @@ type Claim struct {
 	// Position of a numbered pod in the order of its workload, from 0; nil for pods without numbers.
 	// Each subset takes the positions that its limit covers, and nothing is counted.
 	Position *int32
+	// Barred says which subsets cannot take this pod, and why, by the subset's name.
+	Barred map[string]v1alpha1.Reason
 	// Demand is the number of pods that the owner wants, or 0 when it is not known: the owner never
 	// has more alive and under creation.
 	Demand int32
@@ -65,6 +67,8 @@ type Grant struct {
 	Rank int32
 	// Repeated: the claim stood there already.
 	Repeated bool
+	// Avoid are virtual nodes of the subset that the pod is to be kept off, in order: pods are stuck there.
+	Avoid []string
 	// Passed lists the subsets that come before the chosen one, and why each was not taken.
 	Passed []Passed
 }
@@ -100,6 +104,7 @@ func (b *Book) Claim(c Claim) Grant {
 		return Grant{Outcome: Unproven, Passed: g.Passed}
 	}
 	if g.Outcome == Placed {
+		g.Avoid = b.avoided(g.Subset, c.Now)
 		b.enter(c, &g)
 	}
 	return g
@@ -152,7 +157,7 @@ func (b *Book) outstanding(c *Claim) (Grant, bool) {
 			if !c.Claims(t) {
 				continue
 			}
-			return Grant{Outcome: Placed, Subset: i, Token: t, Rank: t.rank(), Repeated: true}, true
+			return Grant{Outcome: Placed, Subset: i, Token: t, Rank: t.rank(), Repeated: true, Avoid: b.avoided(i, c.Now)}, true
 		}
 	}
 	return Grant{}, false
@@ -173,7 +178,7 @@ func (c *Claim) Claims(t Token) bool {
 // choose walks the subsets in order and returns the first that is schedulable and has room.
 func (b *Book) choose(c *Claim) Grant {
 	if c.Position != nil {
-		return b.chooseNumbered(*c.Position)
+		return b.chooseNumbered(c)
 	}
 	var g Grant
 	for i := range b.limits {
@@ -190,7 +195,7 @@ func (b *Book) choose(c *Claim) Grant {
 
 // obstacle returns why a subset cannot take the pod; empty when it can.
 func (b *Book) obstacle(i int, c *Claim) v1alpha1.Reason {
-	if reason := b.closed(i); reason != "" {
+	if reason := b.barred(i, c); reason != "" {
 		return reason
 	}
 	var replicas, claims int32
@@ -201,6 +206,14 @@ func (b *Book) obstacle(i int, c *Claim) v1alpha1.Reason {
 		return v1alpha1.ReasonSubsetFull
 	}
 	return ""
+}
+
+// barred returns why a subset does not take this pod, whatever its limit.
+func (b *Book) barred(i int, c *Claim) v1alpha1.Reason {
+	if reason := b.closed(i); reason != "" {
+		return reason
+	}
+	return c.Barred[b.terms.Name(i)]
 }
 
 // closed returns why a subset takes no pod, whatever its limit.

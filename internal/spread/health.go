@@ -14,7 +14,7 @@ import (
 
 // health is what is remembered of a subset's schedulability. It belongs to the subset, across
 // versions, and lives in two conditions of the aggregate status, so that it survives a leader, a
-// rollout and a version without pods.
+// rollout and a version without pods. Those of single virtual nodes are in a third one.
 //
 //	open ──a pod in trouble──▶ blocked ──hold is over──▶ probing ──the probe has a node──▶ open
 //	                              ▲                         │
@@ -27,6 +27,9 @@ type health struct {
 	level int
 	// probe is the token of the pod that is let in while probing; empty while none is.
 	probe Token
+	// nodes are the virtual nodes that are left out, or were until a short time ago; nodesSince is when that changed.
+	nodes      map[string]nodeHold
+	nodesSince metav1.Time
 }
 
 type schedulability uint8
@@ -53,10 +56,12 @@ func (b *Book) healths(status *appsv1alpha1.WorkloadSpreadStatus) {
 }
 
 func readHealth(conditions []appsv1alpha1.WorkloadSpreadSubsetCondition, last bool) health {
-	var h health
+	h := health{nodes: nodesOf(conditions)}
 	for i := range conditions {
 		c := &conditions[i]
 		switch c.Type {
+		case v1alpha1.ConditionNodes:
+			h.nodesSince = c.LastTransitionTime
 		case v1alpha1.ConditionSchedulable:
 			h.since, h.message = c.LastTransitionTime, c.Message
 			switch {
@@ -128,7 +133,7 @@ func (b *Book) healthConditions(i int, now metav1.Time) []appsv1alpha1.WorkloadS
 	case probing:
 		c.Reason = string(v1alpha1.ReasonProbing)
 	}
-	out := []appsv1alpha1.WorkloadSpreadSubsetCondition{c}
+	out := append([]appsv1alpha1.WorkloadSpreadSubsetCondition{c}, h.nodesCondition()...)
 	if h.state == open && h.level == 0 {
 		return out
 	}
@@ -140,5 +145,5 @@ func (b *Book) healthConditions(i int, now metav1.Time) []appsv1alpha1.WorkloadS
 
 // managed reports whether a condition of the aggregate is written anew with each status.
 func managed(c appsv1alpha1.WorkloadSpreadSubsetCondition) bool {
-	return slices.Contains([]string{v1alpha1.ConditionView, v1alpha1.ConditionSchedulable, v1alpha1.ConditionProbe}, string(c.Type))
+	return slices.Contains([]string{v1alpha1.ConditionView, v1alpha1.ConditionSchedulable, v1alpha1.ConditionProbe, v1alpha1.ConditionNodes}, string(c.Type))
 }

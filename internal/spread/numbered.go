@@ -33,10 +33,11 @@ func (n Numbering) Position(podName string) int32 {
 	return max(position, -1)
 }
 
-// chooseNumbered finds the subset whose range holds the position. The range of a closed subset goes to
-// the next open one; other ranges do not move.
-func (b *Book) chooseNumbered(position int32) Grant {
+// chooseNumbered finds the subset whose range holds the position. A pod of a subset that is closed, or cannot take
+// this pod, goes to the next one that can; other ranges do not move.
+func (b *Book) chooseNumbered(c *Claim) Grant {
 	var g Grant
+	position := *c.Position
 	end, home := int64(0), -1
 	for i, limit := range b.limits {
 		if limit == Unlimited || int64(position) < end+int64(limit) {
@@ -49,7 +50,7 @@ func (b *Book) chooseNumbered(position int32) Grant {
 		return g
 	}
 	for i := home; i < len(b.limits); i++ {
-		if reason := b.closed(i); reason != "" {
+		if reason := b.barred(i, c); reason != "" {
 			g.Passed = append(g.Passed, Passed{i, reason})
 			continue
 		}

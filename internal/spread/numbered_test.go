@@ -1,6 +1,11 @@
 package spread
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/spillway-project/spillway/api/v1alpha1"
+)
 
 func TestPositions(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -53,5 +58,29 @@ func TestSubsetsTakeRangesOfNumbers(t *testing.T) {
 	front := int32(-1)
 	if g := newStage(t, termsOf([]Limit{{count, 1}, {}})).open().Claim(Claim{Position: &front}); g.Subset != 0 {
 		t.Errorf("a name without number: %+v", g)
+	}
+}
+
+// TestSubsetsThatCannotTakeAPodArePassedOver, numbered or not; those of other pods are not touched.
+func TestSubsetsThatCannotTakeAPodArePassedOver(t *testing.T) {
+	first := int32(0)
+	barred := map[string]v1alpha1.Reason{"a": v1alpha1.ReasonHostPath, "gone": v1alpha1.ReasonHostPath}
+	for name, c := range map[string]Claim{
+		"by room":   {Version: "v1", Stem: stemOf(1), Barred: barred, Now: noon},
+		"by number": {Version: "v1", Name: "web-0", Position: &first, Barred: barred, Now: noon},
+	} {
+		b := newStage(t, termsOf([]Limit{{count, 2}, {}})).open()
+		if g := b.Claim(c); g.Outcome != Placed || g.Subset != 1 || len(g.Passed) != 1 || g.Passed[0] != (Passed{0, v1alpha1.ReasonHostPath}) {
+			t.Errorf("%s: %+v", name, g)
+		}
+		c.Barred = map[string]v1alpha1.Reason{"a": v1alpha1.ReasonHostPath, "b": v1alpha1.ReasonFixedIP}
+		c.Stem, c.Name = stemOf(2), strings.Replace(c.Name, "0", "1", 1)
+		if g := b.Claim(c); g.Outcome != NoRoom || len(g.Passed) != 2 {
+			t.Errorf("%s, without any other: %+v", name, g)
+		}
+		c.Barred, c.Stem = nil, stemOf(3)
+		if g := b.Claim(c); g.Subset != 0 {
+			t.Errorf("%s, a pod that it can take: %+v", name, g)
+		}
 	}
 }

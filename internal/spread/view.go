@@ -24,22 +24,31 @@ type Pod struct {
 	Active bool
 	// Bound: the pod has a node.
 	Bound bool
+	// Node is its name.
+	Node string
+	// Started: one of its containers runs or has run. Nobody is told when that changes.
+	Started bool
 	// Created is the creation time in seconds since 1970.
 	Created int64
-	// Trouble says whether the scheduler finds no node for the pod.
+	// Trouble says whether the pod cannot start.
 	Trouble Trouble
 	// Cost is the pod's deletion cost.
 	Cost Cost
+	// Lost: metadata of the pod was overwritten, and what stands here is remembered.
+	Lost bool
 	// Standing is what decides which of several pods a ReplicaSet's controller removes first.
 	Standing Standing
 }
 
-// Trouble is a pod's condition PodScheduled, when it is False with the reason Unschedulable and the
-// pod waits without a node. A gated pod is not in trouble.
+// Trouble is why a pod that never ran does not start: the scheduler finds no node for it; or it has one, and the condition
+// PodScheduled says from below that there is no place, or the reason of its status that it was refused. A gated
+// pod is not in trouble. What a reason means on a virtual node, its provider's profile says (Ground).
 type Trouble struct {
-	// Since is when the condition turned False, in seconds since 1970; 0 for no trouble.
+	// Since is when it began, in seconds since 1970; 0 for no trouble.
 	Since int64
-	// Message is the scheduler's.
+	// Reason is Unschedulable, or the reason of the pod's status.
+	Reason string
+	// Message is the scheduler's or the provider's.
 	Message string
 }
 
@@ -72,7 +81,7 @@ type Standing struct {
 func (p *Pod) Alike(q *Pod) bool {
 	a, b := *p, *q
 	for _, x := range []*Pod{&a, &b} {
-		x.ResourceVersion, x.Trouble.Message, x.Standing = "", "", Standing{}
+		x.ResourceVersion, x.Trouble.Message, x.Standing, x.Started = "", "", Standing{}, false
 	}
 	return a == b
 }

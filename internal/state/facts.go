@@ -1,6 +1,7 @@
 package state
 
 import (
+	"fmt"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,8 @@ func FromPod(pod *corev1.Pod) (types.NamespacedName, *spread.Pod) {
 		Revision: workload.RevisionOf(pod.Labels),
 		Active:   IsActive(pod),
 		Bound:    pod.Spec.NodeName != "",
+		Node:     pod.Spec.NodeName,
+		Started:  ran(pod),
 		Created:  pod.CreationTimestamp.Unix(),
 		Trouble:  troubleOf(pod),
 		Standing: standingOf(pod),
@@ -56,18 +59,45 @@ func IsActive(pod *corev1.Pod) bool {
 	return pod.DeletionTimestamp == nil && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
 }
 
-// troubleOf reads the scheduler's verdict on a pod that waits for a node.
+// troubleOf reads why a pod that never ran does not start.
+//
+// A pod with a node has the condition PodScheduled False only if a virtual kubelet copied it up from below. A refusal has
+// no time of its own: it counts from when the pod got its node.
 func troubleOf(pod *corev1.Pod) spread.Trouble {
-	if pod.DeletionTimestamp != nil || pod.Spec.NodeName != "" || pod.Status.Phase != corev1.PodPending {
+	if pod.DeletionTimestamp != nil || pod.Status.Phase != corev1.PodPending {
 		return spread.Trouble{}
 	}
+	bound := pod.Spec.NodeName != ""
+	if bound && ran(pod) {
+		return spread.Trouble{}
+	}
+	since := pod.CreationTimestamp.Time
 	for i := range pod.Status.Conditions {
 		c := &pod.Status.Conditions[i]
-		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-			return spread.Trouble{Since: max(c.LastTransitionTime.Unix(), 1), Message: c.Message}
+		switch {
+		case c.Type != corev1.PodScheduled:
+		case c.Status == corev1.ConditionTrue:
+			since = c.LastTransitionTime.Time
+		case c.Status == corev1.ConditionFalse && (bound || c.Reason == corev1.PodReasonUnschedulable):
+			return spread.Trouble{Since: max(c.LastTransitionTime.Unix(), 1), Reason: corev1.PodReasonUnschedulable, Message: c.Message}
 		}
 	}
-	return spread.Trouble{}
+	if !bound || pod.Status.Reason == "" {
+		return spread.Trouble{}
+	}
+	return spread.Trouble{Since: max(since.Unix(), 1), Reason: pod.Status.Reason, Message: fmt.Sprintf("%s: %s", pod.Status.Reason, pod.Status.Message)}
+}
+
+// ran reports whether a container of the pod runs or has run.
+func ran(pod *corev1.Pod) bool {
+	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+		for i := range statuses {
+			if c := &statuses[i]; c.State.Running != nil || c.State.Terminated != nil || c.LastTerminationState.Terminated != nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func standingOf(pod *corev1.Pod) spread.Standing {

@@ -139,13 +139,18 @@ func TestAPodThatWentIsRememberedByItsToken(t *testing.T) {
 	}
 }
 
-func TestTroubleIsTheSchedulersVerdictOnAPodWithoutANode(t *testing.T) {
+func TestTroubleIsWhyAPodThatNeverRanDoesNotStart(t *testing.T) {
 	at := metav1.Unix(1000, 0)
 	verdict := func(status corev1.ConditionStatus, reason string) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
 			p.Status.Phase = corev1.PodPending
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: status, Reason: reason, Message: "no room", LastTransitionTime: at}}
 		}
+	}
+	onNode := func(p *corev1.Pod) { p.Spec.NodeName = "n" }
+	refused := func(p *corev1.Pod) { p.Status.Phase, p.Status.Reason = corev1.PodPending, "ProviderFailed" }
+	container := func(state corev1.ContainerState) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Status.InitContainerStatuses = []corev1.ContainerStatus{{State: state}} }
 	}
 	unschedulable := verdict(corev1.ConditionFalse, "Unschedulable")
 	for name, tc := range map[string]struct {
@@ -155,7 +160,13 @@ func TestTroubleIsTheSchedulersVerdictOnAPodWithoutANode(t *testing.T) {
 		"no node fits":   {[]func(*corev1.Pod){unschedulable}, 1000},
 		"a gate":         {[]func(*corev1.Pod){verdict(corev1.ConditionFalse, "SchedulingGated")}, 0},
 		"scheduled":      {[]func(*corev1.Pod){verdict(corev1.ConditionTrue, "")}, 0},
-		"bound since":    {[]func(*corev1.Pod){unschedulable, func(p *corev1.Pod) { p.Spec.NodeName = "n" }}, 0},
+		"from below":     {[]func(*corev1.Pod){unschedulable, onNode}, 1000},
+		"refused":        {[]func(*corev1.Pod){verdict(corev1.ConditionTrue, ""), onNode, refused}, 1000},
+		"no node yet":    {[]func(*corev1.Pod){verdict(corev1.ConditionTrue, ""), refused}, 0},
+		"on a node":      {[]func(*corev1.Pod){verdict(corev1.ConditionTrue, ""), onNode}, 0},
+		"it runs":        {[]func(*corev1.Pod){unschedulable, onNode, container(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})}, 0},
+		"it ran":         {[]func(*corev1.Pod){onNode, refused, container(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}})}, 0},
+		"it waits":       {[]func(*corev1.Pod){unschedulable, onNode, container(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{}})}, 1000},
 		"terminating":    {[]func(*corev1.Pod){unschedulable, func(p *corev1.Pod) { p.DeletionTimestamp = &at }}, 0},
 		"nothing known":  {nil, 0},
 		"already failed": {[]func(*corev1.Pod){unschedulable, func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }}, 0},

@@ -15,12 +15,16 @@ import (
 // WorkloadSpreadVirtual checks what a WorkloadSpread says of virtual nodes: its annotation, and the constraints that
 // patches write for a provider. The warnings are for subsets that mix real nodes and virtual ones. nodes may be nil.
 func WorkloadSpreadVirtual(ws *appsv1alpha1.WorkloadSpread, profiles *provider.Catalog, nodes []*corev1.Node) (field.ErrorList, []string) {
+	annotation := field.NewPath("metadata", "annotations")
+	var errs field.ErrorList
+	if mode, set := ws.Annotations[v1alpha1.AnnotationOutage]; set && mode != v1alpha1.OutageHold && mode != v1alpha1.OutageReplace {
+		errs = append(errs, field.NotSupported(annotation.Key(v1alpha1.AnnotationOutage), mode, []string{v1alpha1.OutageHold, v1alpha1.OutageReplace}))
+	}
 	override, err := profiles.Override(ws)
 	if err != nil {
-		return field.ErrorList{field.Invalid(field.NewPath("metadata", "annotations").Key(v1alpha1.AnnotationVirtualSubsets),
-			ws.Annotations[v1alpha1.AnnotationVirtualSubsets], err.Error())}, nil
+		return append(errs, field.Invalid(annotation.Key(v1alpha1.AnnotationVirtualSubsets),
+			ws.Annotations[v1alpha1.AnnotationVirtualSubsets], err.Error())), nil
 	}
-	var errs field.ErrorList
 	var warnings []string
 	for i := range ws.Spec.Subsets {
 		s := &ws.Spec.Subsets[i]

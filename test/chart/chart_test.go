@@ -33,6 +33,8 @@ var variants = map[string][]string{
 		`resources={}`, `nodeSelector={"kubernetes.io/os":null}`, `webhook.excludedNamespaces=[]`, `replicaCount=1`,
 		`config.leaderElection.enabled=false`,
 	},
+	"a member":                           {`role="member"`, `config.leaderElection.enabled=false`},
+	"upper cluster and member at a time": {`role="both"`, `member.podLabels={"example.com/virtual":"true"}`},
 	"everything on": {
 		`networkPolicy={"enabled":true,"metricsFrom":[{"namespaceSelector":{"matchLabels":{"a":"b"}}}]}`,
 		`metrics.serviceMonitor={"enabled":true,"labels":{"a":"b"},"metricRelabelings":[{"action":"labeldrop","regex":"x"}]}`,
@@ -133,6 +135,12 @@ func TestWrongValuesAreRefusedWithAReason(t *testing.T) {
 		},
 		"an issuer without a name": {
 			[]string{`certManager.issuerRef={"kind":"ClusterIssuer"}`}, "certManager.issuerRef.name must be set",
+		},
+		"a role that does not exist": {
+			[]string{`role="lower"`}, "role",
+		},
+		"a label that is none": {
+			[]string{`member.podLabels={"a'b":"c"}`}, "is no label",
 		},
 		"two leaders": {
 			[]string{`config.leaderElection.enabled=false`}, "leaderElection.enabled must be true",

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -80,6 +81,21 @@ func (f *fixture) awaitSplit(app string, want map[string]int) {
 	f.eventually(fmt.Sprintf("the pods of %s are split %v", app, want), func() (bool, string) {
 		got := f.split(app)
 		return maps.Equal(got, want), fmt.Sprint(got)
+	})
+}
+
+// awaitReady waits until the active pods are split like that and every one of them is ready: a scale-in takes pods that
+// are not ready first, whatever their cost.
+func (f *fixture) awaitReady(app string, want map[string]int) {
+	f.Helper()
+	f.awaitSplit(app, want)
+	f.eventually("the pods of "+app+" are ready", func() (bool, string) {
+		waiting := slices.DeleteFunc(f.pods(app), func(p corev1.Pod) bool {
+			return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool {
+				return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+			})
+		})
+		return len(waiting) == 0, fmt.Sprintf("%d are not", len(waiting))
 	})
 }
 

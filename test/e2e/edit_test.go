@@ -104,7 +104,7 @@ func TestSubsetsRenamedReorderedRemoved(t *testing.T) {
 	f.awaitStatus("web", "cloud=0+0 own=1+0 rest=0+0 ")
 	f.awaitCosts("web", map[string]int{"virtual/-400": 3, "own/200": 1})
 	f.scale("web", 8)
-	f.awaitSplit("web", map[string]int{"virtual": 3, "cloud": 3, "own": 2}) // the status knows the old name no more
+	f.awaitReady("web", map[string]int{"virtual": 3, "cloud": 3, "own": 2}) // the status knows the old name no more
 	f.scale("web", 5)
 	f.settled("web", "web", map[string]int{"cloud": 3, "own": 2})
 

@@ -283,7 +283,7 @@ func TestAnArgoRollout(t *testing.T) {
 	f.awaitSplit("web", map[string]int{"own": 3, "virtual": 3})
 	f.patch(rollout, `{"spec":{"replicas":10}}`)
 	f.patch(rs, `{"spec":{"replicas":10}}`)
-	f.awaitSplit("web", map[string]int{"own": 5, "virtual": 5})
+	f.awaitReady("web", map[string]int{"own": 5, "virtual": 5})
 	f.patch(rollout, `{"spec":{"replicas":4}}`)
 	f.patch(rs, `{"spec":{"replicas":4}}`)
 	f.awaitSplit("web", map[string]int{"own": 2, "virtual": 2})

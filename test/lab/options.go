@@ -80,6 +80,9 @@ type VirtualNode struct {
 	Taints []corev1.Taint    `json:"taints,omitempty"`
 	// Knobs are the faults that the node starts with.
 	Knobs Knobs `json:"knobs,omitzero"`
+	// Member is the kubeconfig of the cluster that the node stands for, such as another lab's: its provider creates
+	// the pods there, in the manner of the profile. Empty: there is none, and pods run in the provider's books.
+	Member string `json:"member,omitempty"`
 }
 
 // Image is what a container of the system node runs.

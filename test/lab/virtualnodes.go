@@ -10,7 +10,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Knobs are the faults of a virtual node. The zero value is a node that works.
+// LabelGenericPod is the label, with the value true, of pods that a node of ProfileGeneric creates in its member
+// cluster. The other profiles use the labels of their providers.
+const LabelGenericPod = "lab.spillway-project.io/virtual-pod"
+
+// Knobs are the faults of a virtual node. The zero value is a node that works. A node with a member cluster has no
+// Unschedulable, StartDelay and StopDelay: there the scheduler and the nodes of that cluster decide.
 type Knobs struct {
 	// RefuseNext refuses so many of the next pods, then counts down to none.
 	RefuseNext int `json:"refuseNext,omitempty"`
@@ -25,9 +30,11 @@ type Knobs struct {
 	// Stale sends every status with the labels and annotations that the pod had when it was created
 	// below, as a provider does that never looks at updates.
 	Stale bool `json:"stale,omitempty"`
-	// AddContainer is the image of a container that is injected below: its status comes with the pod's.
+	// AddContainer is the image of a container that is injected below: its status comes with the pod's. In a member
+	// cluster, pods that are created from now on have it.
 	AddContainer string `json:"addContainer,omitempty"`
-	// Silent stops the node's heartbeat. It turns NotReady when Options.NodeMonitorGracePeriod is over.
+	// Silent stops the node's heartbeat. It turns NotReady when Options.NodeMonitorGracePeriod is over. With a
+	// member cluster nothing else passes either: pods there run on, and statuses, creations and deletions wait.
 	Silent bool `json:"silent,omitempty"`
 	// NotReady makes the node report itself NotReady, at once.
 	NotReady bool `json:"notReady,omitempty"`

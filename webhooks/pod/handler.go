@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/spillway-project/spillway/api/clusterselector"
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/delta"
 	"github.com/spillway-project/spillway/internal/ledger"
@@ -38,8 +39,10 @@ type Mutator struct {
 	Clock    clock.PassiveClock
 	Stem     func() string
 	Log      logr.Logger
-	// Virtual tells subsets of virtual nodes; nil takes all for own nodes.
-	Virtual *Virtual
+	// Cluster is this one (placement.Plan); empty if it is not known.
+	Cluster string
+	// Sites tells subsets of virtual nodes; nil takes all for own nodes.
+	Sites *resolve.Sites
 	// Placements serves pods that no WorkloadSpread selects; nil leaves them as they are.
 	Placements *Placements
 	// Injector adds sidecars once the pod has its place; nil adds none.
@@ -54,12 +57,17 @@ type Teller interface {
 	NoRoom(ws *appsv1alpha1.WorkloadSpread, owner string, passed []Passed)
 	// Invalid: pods are admitted without a subset because the spec cannot be computed with.
 	Invalid(ws *appsv1alpha1.WorkloadSpread, err error)
+	// NotHonoured: fields of a pod's constraints are lost on virtual nodes of a subset.
+	NotHonoured(ws *appsv1alpha1.WorkloadSpread, subset string, fields []clusterselector.Field)
 }
 
 // Passed is a subset that was not taken.
 type Passed struct {
 	Subset string
 	Reason v1alpha1.Reason
+	// Message says more; empty where the reason says all. NotEligible: it is the pod that cannot run there.
+	Message     string
+	NotEligible bool
 }
 
 // Review implements review.Reviewer.
@@ -74,8 +82,12 @@ func (m *Mutator) Review(ctx context.Context, request *admissionv1.AdmissionRequ
 	if !state.IsActive(&received) {
 		return review.Verdict{Reason: v1alpha1.ReasonPodInactive}, nil
 	}
-	var warnings []string
-	placed, reason, err := m.placed(ctx, &received, request, &warnings)
+	if placement.FromElsewhere(&received, m.Cluster) {
+		// It has its subset and its sidecars already, and a provider may not cope with more of them.
+		return review.Verdict{Reason: v1alpha1.ReasonPlacedElsewhere}, nil
+	}
+	a := answer{withdraw: func() {}}
+	placed, reason, err := m.placed(ctx, &received, request, &a)
 	if verdict, no := refused(err); no {
 		return verdict, nil
 	}
@@ -83,13 +95,23 @@ func (m *Mutator) Review(ctx context.Context, request *admissionv1.AdmissionRequ
 		return review.Verdict{}, err
 	}
 	verdict, err := m.inject(ctx, &received, placed, reason, request)
-	verdict.Warnings = append(warnings, verdict.Warnings...)
+	if err != nil || verdict.Refusal != nil {
+		a.withdraw()
+	}
+	verdict.Warnings = append(a.warnings, verdict.Warnings...)
 	return verdict, err
 }
 
-// placed returns the pod with its place: the pod as received if nothing in it changes. Warnings for the user are
-// appended.
-func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest, warnings *[]string) (*corev1.Pod, v1alpha1.Reason, error) {
+// answer collects what goes with the placed pod.
+type answer struct {
+	// warnings for the user.
+	warnings []string
+	// withdraw gives the pod's place back, if it has one.
+	withdraw func()
+}
+
+// placed returns the pod with its place: the pod as received if nothing in it changes.
+func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest, a *answer) (*corev1.Pod, v1alpha1.Reason, error) {
 	if received.Spec.NodeName != "" {
 		return received, v1alpha1.ReasonPodBound, nil
 	}
@@ -98,10 +120,10 @@ func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *adm
 		return nil, "", review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	}
 	if match == nil {
-		return m.unmanaged(ctx, received, request, warnings)
+		return m.unmanaged(ctx, received, request, a)
 	}
 	decided := received.DeepCopy()
-	reason, err := m.decide(ctx, decided, match, request, warnings)
+	reason, err := m.decide(ctx, decided, match, request, a)
 	if err != nil {
 		return nil, "", fault(err)
 	}
@@ -109,8 +131,12 @@ func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *adm
 }
 
 // decide changes the pod to what it should be. Without a place it only loses what a copied manifest brought along.
-func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest, warnings *[]string) (v1alpha1.Reason, error) {
-	grant, err := m.grant(ctx, pod, match, request)
+func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest, a *answer) (v1alpha1.Reason, error) {
+	site, err := m.look(ctx, pod, match, request.Namespace)
+	if err != nil {
+		return "", err
+	}
+	grant, err := m.grant(ctx, pod, match, site.bars, request)
 	switch {
 	case errors.Is(err, ledger.ErrGone):
 		placement.Release(pod)
@@ -125,21 +151,26 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 		return "", err
 	}
 	dry := request.DryRun != nil && *request.DryRun
+	passed := site.named(grant)
+	a.warnings = notEligible(passed)
 	if grant.Outcome != spread.Placed {
 		placement.Release(pod)
 		if !dry {
-			m.Teller.NoRoom(match.Spread, match.Owner.Name, named(grant))
+			m.Teller.NoRoom(match.Spread, match.Owner.Name, passed)
 		}
 		return v1alpha1.ReasonNoSubsetAvailable, nil
 	}
-	told, err := m.place(ctx, pod, match, &grant)
+	told, err := m.place(ctx, pod, match, &grant, dry)
 	if err != nil {
 		m.Ledger.Withdraw(grant, match.Version)
 		return "", fmt.Errorf("place a pod of %s/%s by WorkloadSpread %s: %w", request.Namespace, match.Owner.Name, grant.Spread.Name, err)
 	}
-	*warnings = told
+	a.warnings = append(a.warnings, told...)
+	if !dry {
+		a.withdraw = func() { m.Ledger.Withdraw(grant, match.Version) }
+	}
 	if !dry && !grant.Repeated {
-		m.Teller.Placed(match.Spread, grant.Terms.Name(grant.Subset), named(grant))
+		m.Teller.Placed(match.Spread, grant.Terms.Name(grant.Subset), passed)
 	}
 	if len(grant.Passed) > 0 {
 		return v1alpha1.ReasonOverflow, nil
@@ -148,7 +179,7 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 }
 
 // grant finds the pod's place: at once where there is nothing to count, else in the ledger.
-func (m *Mutator) grant(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest) (ledger.Grant, error) {
+func (m *Mutator) grant(ctx context.Context, pod *corev1.Pod, match *resolve.Match, bars map[string]resolve.Bar, request *admissionv1.AdmissionRequest) (ledger.Grant, error) {
 	terms, err := spread.ParseTerms(&match.Spread.Spec)
 	if err != nil {
 		return ledger.Grant{}, fmt.Errorf("WorkloadSpread %s/%s: %w: %w", match.Spread.Namespace, match.Spread.Name, ledger.ErrInvalid, err)
@@ -159,17 +190,21 @@ func (m *Mutator) grant(ctx context.Context, pod *corev1.Pod, match *resolve.Mat
 	}
 	at := ledger.Grant{Terms: terms, Spread: match.Spread, Grant: spread.Grant{Outcome: spread.Placed}}
 	incoming := incomingRecord(pod, match.Spread.Name)
+	barred := resolve.Reasons(bars)
 	switch i := terms.Index(incoming.Subset); {
+	case terms.Free && barred[terms.Name(0)] != "":
+		at.Outcome, at.Passed = spread.NoRoom, []spread.Passed{{Subset: 0, Reason: barred[terms.Name(0)]}}
+		return at, nil
 	case terms.Free:
 		return at, nil
-	case i >= 0 && terms.Limit(i).IsUnlimited() && spread.Token(incoming.UID).IsPass(m.Clock.Now()):
+	case i >= 0 && barred[incoming.Subset] == "" && terms.Limit(i).IsUnlimited() && spread.Token(incoming.UID).IsPass(m.Clock.Now()):
 		at.Subset, at.Token, at.Repeated = i, spread.Token(incoming.UID), true
 		return at, nil
 	}
 	r := ledger.Request{
 		Spread: match.Spread, Version: match.Version, PodName: pod.Name,
 		Incoming: spread.Token(incoming.UID), Owner: match.Owner,
-		Ranked: terms.Percent && match.Kind.DeletionCost, Revision: match.Revision, Position: position,
+		Ranked: terms.Percent && match.Kind.DeletionCost, Revision: match.Revision, Position: position, Barred: barred,
 	}
 	if request.DryRun != nil && *request.DryRun {
 		return m.Ledger.Preview(ctx, r)
@@ -202,7 +237,7 @@ func incomingRecord(pod *corev1.Pod, spreadName string) v1alpha1.Record {
 }
 
 // place writes the grant onto the pod, and returns what the user should know.
-func (m *Mutator) place(ctx context.Context, pod *corev1.Pod, match *resolve.Match, grant *ledger.Grant) ([]string, error) {
+func (m *Mutator) place(ctx context.Context, pod *corev1.Pod, match *resolve.Match, grant *ledger.Grant, dry bool) ([]string, error) {
 	token := grant.Token
 	if token == "" && !grant.Terms.Free && !match.Numbered { // a number tells by itself
 		token = spread.Pass(m.Clock.Now(), m.Stem())
@@ -211,26 +246,28 @@ func (m *Mutator) place(ctx context.Context, pod *corev1.Pod, match *resolve.Mat
 		token = ""
 	}
 	plan := placement.Plan{
-		Subset: &grant.Spread.Spec.Subsets[grant.Subset],
-		Record: v1alpha1.Record{Name: grant.Spread.Name, Subset: grant.Terms.Name(grant.Subset), UID: string(token)},
+		Subset:  &grant.Spread.Spec.Subsets[grant.Subset],
+		Cluster: m.Cluster,
+		Record:  v1alpha1.Record{Name: grant.Spread.Name, Subset: grant.Terms.Name(grant.Subset), UID: string(token)},
 	}
 	if match.Kind.DeletionCost {
 		cost := grant.Terms.Cost(grant.Subset, grant.Rank)
 		plan.Cost = &cost
 	}
-	warnings, err := m.Virtual.describe(ctx, pod, grant.Spread, grant.Subset, &plan)
+	sites, err := m.Sites.Of(ctx, grant.Spread) // of the spec that the grant is of
 	if err != nil {
 		return nil, err
 	}
-	return warnings, placement.Place(pod, plan)
-}
-
-func named(g ledger.Grant) []Passed {
-	out := make([]Passed, len(g.Passed))
-	for i, p := range g.Passed {
-		out[i] = Passed{g.Terms.Name(p.Subset), p.Reason}
+	if sites == nil || !placement.Touchable(pod) {
+		return nil, placement.Place(pod, plan)
 	}
-	return out
+	ground(&plan, &sites[grant.Subset])
+	plan.Avoid = grant.Avoid
+	fields, warnings := lost(pod, plan)
+	if len(fields) > 0 && !dry && !grant.Repeated {
+		m.Teller.NotHonoured(match.Spread, plan.Record.Subset, fields)
+	}
+	return warnings, placement.Place(pod, plan)
 }
 
 // fault says how an error of the ledger or of the placement is answered.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -29,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/yaml"
 
+	"github.com/spillway-project/spillway/api/clusterselector"
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/delta"
 	"github.com/spillway-project/spillway/internal/ledger"
@@ -79,11 +82,24 @@ type bench struct {
 	told    *told
 }
 
-type told struct{ placed, noRoom, invalid int }
+type told struct {
+	placed, noRoom, invalid int
+	lost                    []clusterselector.Field
+	passed                  []pod.Passed
+}
 
-func (t *told) Placed(*appsv1alpha1.WorkloadSpread, string, []pod.Passed) { t.placed++ }
-func (t *told) NoRoom(*appsv1alpha1.WorkloadSpread, string, []pod.Passed) { t.noRoom++ }
-func (t *told) Invalid(*appsv1alpha1.WorkloadSpread, error)               { t.invalid++ }
+func (t *told) Placed(_ *appsv1alpha1.WorkloadSpread, _ string, passed []pod.Passed) {
+	t.placed++
+	t.passed = passed
+}
+func (t *told) NoRoom(_ *appsv1alpha1.WorkloadSpread, _ string, passed []pod.Passed) {
+	t.noRoom++
+	t.passed = passed
+}
+func (t *told) Invalid(*appsv1alpha1.WorkloadSpread, error) { t.invalid++ }
+func (t *told) NotHonoured(_ *appsv1alpha1.WorkloadSpread, _ string, fields []clusterselector.Field) {
+	t.lost = fields
+}
 
 type silent struct{}
 
@@ -114,6 +130,7 @@ func newBenchOf(t testing.TB, objects string, now clock.Clock) *bench {
 		o := map[string]client.Object{
 			"Deployment": &appsv1.Deployment{}, "ReplicaSet": &appsv1.ReplicaSet{}, "StatefulSet": &appsv1.StatefulSet{},
 			"Job": &batchv1.Job{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{}, "Node": &corev1.Node{}, "Namespace": &corev1.Namespace{},
+			"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "PersistentVolume": &corev1.PersistentVolume{}, "StorageClass": &storagev1.StorageClass{},
 		}[parse[metav1.TypeMeta](t, text).Kind]
 		if err := yaml.Unmarshal([]byte(text), o); err != nil {
 			t.Fatal(err)
@@ -137,7 +154,7 @@ func newBenchOf(t testing.TB, objects string, now clock.Clock) *bench {
 	b := &bench{TB: t, client: c, told: &told{}}
 	b.mutator = &pod.Mutator{
 		Resolver: resolver, Differ: new(delta.Differ), Teller: b.told, Clock: now, Stem: stem, Log: logr.Discard(),
-		Virtual:    &pod.Virtual{Reader: c, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Clock: now},
+		Sites:      &resolve.Sites{Reader: c, Live: c, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Outage: v1alpha1.OutageReplace, Clock: now},
 		Placements: &pod.Placements{Reader: c, Namespaces: &state.Namespaces{Cache: c, Live: c}, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Clock: now},
 		Ledger: ledger.New(ledger.Options{
 			Spreads:   &resolve.Spreads{Reader: c, Direct: c, Writer: c.Status()},
@@ -410,5 +427,26 @@ func BenchmarkUnmanaged(b *testing.B) {
 		if _, err := bn.mutator.Review(b.Context(), request); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// awaitClaims waits until the subsets of the pods' version have so many claims.
+func (b *bench) awaitClaims(want ...int) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Second)
+	defer cancel()
+	var got []int
+	if err := wait.PollUntilContextCancel(ctx, 5*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		var ws appsv1alpha1.WorkloadSpread
+		if err := b.client.Get(ctx, types.NamespacedName{Namespace: "ns", Name: "ws"}, &ws); err != nil {
+			return false, nil
+		}
+		got = nil
+		for _, s := range ws.Status.VersionedSubsetStatuses["h1"] {
+			got = append(got, len(s.CreatingPods))
+		}
+		return slices.Equal(got, want), nil
+	}); err != nil {
+		b.Errorf("claims %v, want %v: %v", got, want, err)
 	}
 }

@@ -222,3 +222,23 @@ func TestAClashIsAVerdict(t *testing.T) {
 		t.Errorf("got %+v, %v", verdict, err)
 	}
 }
+
+// TestARefusedPodGivesItsPlaceBack: the first two go to own nodes, the third would go where its sidecar clashes.
+func TestARefusedPodGivesItsPlaceBack(t *testing.T) {
+	b := newBench(t)
+	b.withSidecars(nil, agentSet)
+	clash := strings.Replace(webPod, "name: main", "name: agent", 1)
+	for range 2 {
+		if _, _, err := b.admit(b.json(clash), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verdict, err := b.mutator.Review(t.Context(), &admissionv1.AdmissionRequest{
+		UID: "u", Namespace: "ns", Operation: admissionv1.Create, Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"},
+		Object: runtime.RawExtension{Raw: b.json(clash)},
+	})
+	if err != nil || verdict.Refusal == nil {
+		t.Fatalf("got %+v, %v", verdict, err)
+	}
+	b.awaitClaims(2, 0)
+}

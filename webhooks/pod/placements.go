@@ -14,12 +14,13 @@ import (
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/placement"
 	"github.com/spillway-project/spillway/internal/provider"
+	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/state"
 	"github.com/spillway-project/spillway/webhooks/review"
 )
 
 // Placements gives pods that no WorkloadSpread selects the placement that they or their namespace ask for. Both are
-// read from the cache. The survey of the virtual nodes holds for a second, as in Virtual.
+// read from the cache. The survey of the virtual nodes holds for a second, as in resolve.Sites.
 type Placements struct {
 	// Reader lists nodes, from the cache.
 	Reader client.Reader
@@ -37,13 +38,17 @@ type Placements struct {
 	at     time.Time
 }
 
+// lifetime of a survey.
+const lifetime = time.Second
+
 // unmanaged answers for a pod that no WorkloadSpread selects: as received, unless a placement is asked for or the
 // manifest that it was made of brought one along.
-func (m *Mutator) unmanaged(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest, warnings *[]string) (*corev1.Pod, v1alpha1.Reason, error) {
+func (m *Mutator) unmanaged(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest, a *answer) (*corev1.Pod, v1alpha1.Reason, error) {
 	directive, err := m.Placements.directive(ctx, received, request.Namespace)
 	if err != nil {
 		return nil, "", err
 	}
+	directive.Cluster = m.Cluster
 	asked := directive.Placement != v1alpha1.PlacementNone
 	if !asked && !placement.Recorded(received) {
 		return received, v1alpha1.ReasonNotManaged, nil
@@ -62,7 +67,7 @@ func (m *Mutator) unmanaged(ctx context.Context, received *corev1.Pod, request *
 	if err != nil {
 		return nil, "", fault(err)
 	}
-	*warnings = told
+	a.warnings = told
 	return decided, v1alpha1.ReasonPlaced, nil
 }
 
@@ -86,7 +91,7 @@ func (p *Placements) look(ctx context.Context) (*provider.Survey, error) {
 	if p.survey != nil && now.Sub(p.at) < lifetime && !p.at.After(now) {
 		return p.survey, nil
 	}
-	nodes, err := listNodes(ctx, p.Reader)
+	nodes, err := resolve.Nodes(ctx, p.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("find the virtual nodes: %w", err)
 	}

@@ -2,6 +2,7 @@ package pod
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
 
+	"github.com/spillway-project/spillway/api/clusterselector"
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/metrics"
 )
@@ -60,10 +62,28 @@ func (e *Events) Placed(ws *appsv1alpha1.WorkloadSpread, subset string, passed [
 // NoRoom implements Teller.
 func (e *Events) NoRoom(ws *appsv1alpha1.WorkloadSpread, owner string, passed []Passed) {
 	e.Metrics.Claimed(keyOf(ws), "", v1alpha1.ReasonNoSubsetAvailable)
-	if e.first(told{ws.UID, "", v1alpha1.ReasonNoSubsetAvailable}) {
-		e.Recorder.Eventf(ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonNoSubsetAvailable), action,
-			"A pod of %s was admitted without a subset: %s. Raise a limit, or leave the last subset without maxReplicas", owner, explain(passed))
+	reason, remedy := v1alpha1.ReasonNoSubsetAvailable, "Raise a limit, or leave the last subset without maxReplicas"
+	if slices.ContainsFunc(passed, func(p Passed) bool { return p.NotEligible }) {
+		reason, remedy = v1alpha1.ReasonNotEligibleForVirtual, "Change the pod, or give a subset of own nodes room for it"
 	}
+	if e.first(told{ws.UID, "", reason}) {
+		e.Recorder.Eventf(ws, nil, corev1.EventTypeWarning, string(reason), action,
+			"A pod of %s was admitted without a subset: %s. %s", owner, explain(passed), remedy)
+	}
+}
+
+// NotHonoured implements Teller.
+func (e *Events) NotHonoured(ws *appsv1alpha1.WorkloadSpread, subset string, fields []clusterselector.Field) {
+	if !e.first(told{ws.UID, subset, v1alpha1.ReasonConstraintNotHonoured}) {
+		return
+	}
+	names := make([]string, len(fields))
+	for i, f := range fields {
+		names[i] = "spec." + string(f)
+	}
+	e.Recorder.Eventf(ws, nil, corev1.EventTypeWarning, string(v1alpha1.ReasonConstraintNotHonoured), action,
+		"Pods in subset %q lose constraints on the way to the lower cluster: %s is not passed on by the provider of its nodes. "+
+			"Run Spillway below in the member role, or take the constraint off the workload", subset, strings.Join(names, ", "))
 }
 
 // Invalid implements Teller.
@@ -84,6 +104,9 @@ func explain(passed []Passed) string {
 			text = "cannot schedule pods now"
 		case v1alpha1.ReasonProbing:
 			text = "is tried with one other pod first, because it could not schedule pods before"
+		}
+		if p.Message != "" {
+			text = "cannot take it: " + p.Message
 		}
 		why[i] = fmt.Sprintf("%q %s", p.Subset, text)
 	}

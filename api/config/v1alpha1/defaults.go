@@ -9,6 +9,7 @@ import (
 // Default fills in every field that is not set.
 func (c *ManagerConfiguration) Default() {
 	c.APIVersion, c.Kind = APIVersion, Kind
+	set(&c.Role, RoleUpper)
 	set(&c.Webhook.Port, 9443)
 	set(&c.Webhook.CertDir, "/tmp/k8s-webhook-server/serving-certs")
 	set(&c.Webhook.MaxBodyBytes, 7<<20)
@@ -37,7 +38,8 @@ func (c *ManagerConfiguration) Default() {
 	duration(&c.SidecarSet.AuditInterval, 10*time.Second)
 	none(&c.VirtualNodes.Profiles)
 	none(&c.VirtualNodes.FixedIPAnnotations)
-	point(&c.VirtualNodes.HandOver, false)
+	point(&c.VirtualNodes.HandOver, true)
+	set(&c.VirtualNodes.Outage, "Replace")
 	set(&c.Log.Level, "info")
 	set(&c.Log.Format, "json")
 	duration(&c.ShutdownDelay, 3*time.Second)

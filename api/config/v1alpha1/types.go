@@ -15,10 +15,32 @@ const (
 	Kind = "ManagerConfiguration"
 )
 
+// Role is what the manager does in its cluster.
+type Role string
+
+const (
+	// RoleUpper: the manager places pods, and sets their constraints aside where they go to virtual nodes.
+	RoleUpper Role = "upper"
+	// RoleMember: the cluster stands behind virtual nodes of others. The manager only gives the pods that come from
+	// there their constraints back.
+	RoleMember Role = "member"
+	// RoleBoth is both.
+	RoleBoth Role = "both"
+)
+
+// Places reports whether a manager of this role places pods.
+func (r Role) Places() bool { return r != RoleMember }
+
+// Restores reports whether a manager of this role restores the constraints of pods that come from other clusters.
+func (r Role) Restores() bool { return r == RoleMember || r == RoleBoth }
+
 // ManagerConfiguration configures the manager.
 type ManagerConfiguration struct {
 	metav1.TypeMeta `json:",inline"`
 
+	// role is upper, where workloads are created and spread; member, where virtual nodes of other clusters create
+	// their pods; or both. Default upper.
+	Role Role `json:"role,omitempty"`
 	// webhook configures the admission webhook server.
 	Webhook Webhook `json:"webhook,omitempty"`
 	// metrics configures the metrics endpoint.

@@ -63,6 +63,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- $config := deepCopy .Values.config }}
 {{- $_ := set $config "apiVersion" "config.spillway-project.io/v1alpha1" }}
 {{- $_ := set $config "kind" "ManagerConfiguration" }}
+{{- $_ := set $config "role" .Values.role }}
 {{- $_ := set $config.leaderElection "namespace" (default .Release.Namespace $config.leaderElection.namespace) }}
 {{- $_ := set $config.sidecarSet "namespace" (include "spillway.sidecarNamespace" .) }}
 {{- $_ := set $config.sidecarSet "excludedNamespaces" (include "spillway.excludedNamespaces" . | fromJsonArray) }}
@@ -70,6 +71,39 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- $_ := set $config.metrics "port" -1 }}
 {{- end }}
 {{- toYaml $config }}
+{{- end }}
+
+{{- /* Whether the role has pods placed, or restored: "true" or nothing. */}}
+{{- define "spillway.places" -}}
+{{- if ne .Values.role "member" }}true{{ end }}
+{{- end }}
+{{- define "spillway.restores" -}}
+{{- if ne .Values.role "upper" }}true{{ end }}
+{{- end }}
+
+{{- /* What a member needs: to ask who may read its metrics. It reads nothing of the cluster. */}}
+{{- define "spillway.memberRules" -}}
+- apiGroups:
+  - authentication.k8s.io
+  resources:
+  - tokenreviews
+  verbs:
+  - create
+- apiGroups:
+  - authorization.k8s.io
+  resources:
+  - subjectaccessreviews
+  verbs:
+  - create
+{{- end }}
+
+{{- /* CEL that is true of pods that a provider created for another cluster. */}}
+{{- define "spillway.restored" -}}
+{{- $marks := list }}
+{{- range $key, $value := merge (dict "virtual-pod" "true" "kosmos-io/pod" "true") .Values.member.podLabels }}
+{{- $marks = append $marks (printf "('%s' in object.metadata.labels && object.metadata.labels['%s'] == '%s')" $key $key $value) }}
+{{- end -}}
+has(object.metadata.labels) && ({{ join " || " $marks }})
 {{- end }}
 
 {{- /* Where the revisions of SidecarSets are. */}}

@@ -13,6 +13,13 @@
 - apiGroups:
   - ""
   resources:
+  - persistentvolumeclaims
+  - persistentvolumes
+  verbs:
+  - get
+- apiGroups:
+  - ""
+  resources:
   - pods
   verbs:
   - delete
@@ -96,6 +103,12 @@
   verbs:
   - create
   - patch
+- apiGroups:
+  - storage.k8s.io
+  resources:
+  - storageclasses
+  verbs:
+  - get
 {{- end }}
 
 {{- define "spillway.namespaceRules" -}}

@@ -10,7 +10,12 @@
 {{- if and .Values.certManager.issuerRef (not .Values.certManager.issuerRef.name) }}
 {{- fail "certManager.issuerRef.name must be set when certManager.issuerRef is used." }}
 {{- end }}
-{{- if and (gt (int .Values.replicaCount) 1) (not .Values.config.leaderElection.enabled) }}
+{{- range $key, $value := .Values.member.podLabels }}
+{{- if not (and (regexMatch "^[A-Za-z0-9./_-]+$" $key) (regexMatch "^[A-Za-z0-9._-]*$" (toString $value))) }}
+{{- fail (printf "member.podLabels: %q: %q is no label." $key (toString $value)) }}
+{{- end }}
+{{- end }}
+{{- if and (include "spillway.places" .) (gt (int .Values.replicaCount) 1) (not .Values.config.leaderElection.enabled) }}
 {{- fail "config.leaderElection.enabled must be true when replicaCount is greater than 1: two sets of controllers would work against each other." }}
 {{- end }}
 {{- end }}

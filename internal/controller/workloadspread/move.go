@@ -14,8 +14,8 @@ import (
 	"github.com/spillway-project/spillway/internal/spread"
 )
 
-// move deletes pods that cannot be scheduled, so that their controller makes them anew in another
-// subset. Each goes only as it was seen: one that got a node meanwhile stays.
+// move deletes pods that cannot start, so that their controller makes them anew elsewhere. Each goes only as it was
+// seen: one that got a node, or started, meanwhile stays.
 func (p *pass) move(ctx context.Context, a spread.Adaptation) {
 	p.wake(a.Next)
 	moved := make(map[string][]string) // by subset
@@ -27,13 +27,13 @@ func (p *pass) move(ctx context.Context, a spread.Adaptation) {
 			moved[pod.Subset] = append(moved[pod.Subset], pod.Name)
 		case apierrors.IsConflict(err), apierrors.IsNotFound(err): // it changed, or is gone: look again
 		default:
-			p.warn(p.ws, v1alpha1.ReasonDeletePodFailed, "Pod %s cannot be scheduled in subset %q, and cannot be deleted to be made anew elsewhere: %v",
+			p.warn(p.ws, v1alpha1.ReasonDeletePodFailed, "Pod %s cannot start in subset %q, and cannot be deleted to be made anew elsewhere: %v",
 				pod.Name, pod.Subset, err)
 		}
 	}
 	for subset, names := range moved {
 		p.Metrics.Rescheduled(p.key, subset, len(names))
-		p.tell(p.ws, v1alpha1.ReasonPodRescheduled, "%s cannot be scheduled in subset %q: deleted, to be made anew in another subset", list("Pod", names), subset)
+		p.tell(p.ws, v1alpha1.ReasonPodRescheduled, "%s cannot start in subset %q: deleted, to be made anew elsewhere", list("Pod", names), subset)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
@@ -41,7 +42,15 @@ type Reconciler struct {
 	// Kinds watches the kinds of targets that are not watched from the start.
 	Kinds *KindWatcher
 
-	strays judgements
+	// Sites tells subsets of virtual nodes; nil takes all for own nodes.
+	Sites *resolve.Sites
+
+	// Clock spaces repairs.
+	Clock clock.PassiveClock
+
+	strays   judgements
+	judged   eligibility
+	patience patience
 }
 
 // passTimeout bounds one pass, the attempts to write included.
@@ -106,7 +115,11 @@ func (p *pass) run(ctx context.Context) error {
 		return err
 	}
 	// 3. The status.
-	seen, err := p.Ledger.Observe(ctx, p.ws, spread.Sight{Holds: p.Holds, Numbered: p.kind.Ordinals})
+	sight, err := p.sight(ctx)
+	if err != nil {
+		return err
+	}
+	seen, err := p.Ledger.Observe(ctx, p.ws, sight)
 	if err != nil {
 		return fmt.Errorf("observe: %w", err)
 	}
@@ -115,6 +128,9 @@ func (p *pass) run(ctx context.Context) error {
 	// 4. What follows from it, now that it is written.
 	p.turned(seen.Adaptation.Turns)
 	p.move(ctx, seen.Adaptation)
+	if err := p.repair(ctx); err != nil {
+		return err
+	}
 	if err := p.recost(ctx); err != nil {
 		return err
 	}

@@ -38,13 +38,18 @@ func (p *pass) turned(turns []spread.Turn) {
 		name := p.terms.Name(t.Subset)
 		switch t.Reason {
 		case v1alpha1.ReasonSubsetUnschedulable:
-			p.warn(p.ws, t.Reason, "Pod %s cannot be scheduled in subset %q: %s. New pods pass the subset over; in %s one pod will be let in to see",
+			p.warn(p.ws, t.Reason, "Pod %s cannot start in subset %q: %s. New pods pass the subset over; in %s one pod will be let in to see",
 				t.Pod, name, t.Message, t.Hold)
+		case v1alpha1.ReasonNodePassedOver:
+			p.warn(p.ws, t.Reason, "Pod %s cannot start on virtual node %s of subset %q: %s. New pods go to the subset's other nodes for %s",
+				t.Pod, t.Node, name, t.Message, t.Hold)
+		case v1alpha1.ReasonNodeRecovered:
+			p.tell(p.ws, t.Reason, "A pod has started on virtual node %s of subset %q: it is not passed over any more", t.Node, name)
 		case v1alpha1.ReasonRecoverSchedulable:
 			p.Metrics.WasClosed(p.key, name, t.Lasted)
-			p.tell(p.ws, t.Reason, "Subset %q was closed for %s: now one pod is let in to see whether it can be scheduled", name, t.Lasted)
+			p.tell(p.ws, t.Reason, "Subset %q was closed for %s: now one pod is let in to see whether it can start", name, t.Lasted)
 		case v1alpha1.ReasonSubsetRecovered:
-			p.tell(p.ws, t.Reason, "Pod %s was scheduled in subset %q: the subset is open again", t.Pod, name)
+			p.tell(p.ws, t.Reason, "Pod %s has its place in subset %q: the subset is open again", t.Pod, name)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func crdTemplate(crd *apiextensionsv1.CustomResourceDefinition) ([]byte, error) 
 	if !ok || !strings.Contains(before, "\n  annotations:\n") {
 		return nil, fmt.Errorf("%s: unexpected layout of metadata", crd.Name)
 	}
-	return fmt.Appendf(nil, "{{- /* %s */}}\n{{- if .Values.crds.enabled }}\n%s%s  name: %s\n%s{{- end }}\n",
+	return fmt.Appendf(nil, "{{- /* %s */}}\n{{- if and .Values.crds.enabled (include \"spillway.places\" .) }}\n%s%s  name: %s\n%s{{- end }}\n",
 		generatedNotice, before, metadataTemplate, crd.Name, after), nil
 }
 

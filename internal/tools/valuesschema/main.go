@@ -19,6 +19,7 @@ var constraints = map[string]map[string]any{
 	"image.digest":                        matching(`^(sha256:[0-9a-f]{64})?$`),
 	"terminationGracePeriodSeconds":       atLeast(0),
 	"podDisruptionBudget.maxUnavailable":  {"type": []string{"integer", "string"}},
+	"role":                                oneOf("upper", "member", "both"),
 	"webhook.failurePolicy":               oneOf("Fail", "Ignore"),
 	"webhook.validationFailurePolicy":     oneOf("Fail", "Ignore"),
 	"certManager.duration":                duration,

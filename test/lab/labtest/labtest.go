@@ -4,11 +4,13 @@ package labtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,29 +37,76 @@ const startLimit = 20 * time.Minute
 // When tests fail the logs are copied to a folder, which is printed with the ends of those that
 // tell most. When the test binary dies (a panic, its timeout, a signal) they are copied there, too.
 func Main(m *testing.M, opts lab.Options, cluster **lab.Lab) int {
+	return run(m, []started{{prepare(opts, ""), cluster}}, nil)
+}
+
+// MainWithMember is Main with a second lab, the member cluster. The virtual nodes of opts stand for it: their
+// providers create the pods there.
+func MainWithMember(m *testing.M, opts, memberOpts lab.Options, cluster, member **lab.Lab) int {
+	nodes := opts.VirtualNodes
+	opts.VirtualNodes = []lab.VirtualNode{}
+	memberOpts.VirtualNodes = []lab.VirtualNode{}
+	opts, memberOpts = prepare(opts, ""), prepare(memberOpts, "member")
+	return run(m, []started{{opts, cluster}, {memberOpts, member}}, func(ctx context.Context) error {
+		for _, node := range nodes {
+			node.Member = (*member).Kubeconfig()
+			if err := (*cluster).AddVirtualNode(ctx, node); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// started is a lab to be started, and where it is stored.
+type started struct {
+	opts lab.Options
+	lab  **lab.Lab
+}
+
+// prepare fills in what the labs of tests have in common. name is that of a second lab of a test binary.
+func prepare(opts lab.Options, name string) lab.Options {
 	// The lab's client would complain that nobody set it.
 	ctrllog.SetLogger(logr.Discard())
 	if opts.Logf == nil {
 		opts.Logf = func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 	}
 	if opts.SaveLogs == "" {
-		opts.SaveLogs = artifacts()
+		opts.SaveLogs = filepath.Join(artifacts(), name)
 	}
+	return opts
+}
+
+// run starts labs at the same time, then whatever connects them, and the tests.
+func run(m *testing.M, labs []started, connect func(context.Context) error) int {
 	ctx, cancel := context.WithTimeout(context.Background(), startLimit)
 	defer cancel()
-	l, err := lab.Start(ctx, opts)
-	if err != nil {
+	errs := make([]error, len(labs))
+	var all sync.WaitGroup
+	for i, s := range labs {
+		all.Go(func() { *s.lab, errs[i] = lab.Start(ctx, s.opts) })
+	}
+	all.Wait()
+	code, err := 1, errors.Join(errs...)
+	if err == nil && connect != nil {
+		err = connect(ctx)
+	}
+	if err == nil {
+		code = m.Run()
+	} else {
 		fmt.Fprintln(os.Stderr, err)
-		return 1
 	}
-	*cluster = l
-	code := m.Run()
-	if code != 0 {
-		report(os.Stderr, l, opts.SaveLogs)
-	}
-	if err := l.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "stopping the lab:", err)
-		return max(code, 1)
+	for i, s := range labs {
+		if errs[i] != nil {
+			continue // nothing is left of it
+		}
+		if code != 0 {
+			report(os.Stderr, *s.lab, s.opts.SaveLogs)
+		}
+		if err := (*s.lab).Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping the lab:", err)
+			code = max(code, 1)
+		}
 	}
 	return code
 }

@@ -13,6 +13,7 @@ type NodeSpec struct {
 	Labels   map[string]string   `json:"labels,omitempty"`
 	Taints   []corev1.Taint      `json:"taints,omitempty"`
 	Knobs    Knobs               `json:"knobs,omitzero"`
+	Member   string              `json:"member,omitempty"`
 }
 
 // Knobs are the faults of a virtual node; the lab's type of the same name explains them.

@@ -1,8 +1,10 @@
 // Package virtual is the kubelet of the lab's virtual nodes: nodes that stand for another cluster,
 // marked as one kind of provider or another, with faults that can be set while they run.
 //
-// Nothing runs below: a provider here keeps the books that a real one would keep about the pods of
-// its cluster. What is real is the virtual-kubelet library between it and the API server.
+// A node either stands for nothing: its provider keeps the books that a real one would keep about the pods
+// of its cluster (provider). Or there is a member cluster: then its provider creates the pods there, as
+// that kind of provider does, and sends up what becomes of them (memberProvider). What is real in both is
+// the virtual-kubelet library between provider and API server.
 package virtual
 
 import (
@@ -16,6 +18,8 @@ import (
 	"sort"
 	"sync"
 
+	"github.com/virtual-kubelet/virtual-kubelet/node"
+	"github.com/virtual-kubelet/virtual-kubelet/node/nodeutil"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -35,13 +39,23 @@ type Kubelet struct {
 	log       *slog.Logger
 	addresses *addresses
 
-	mu    sync.Mutex
-	nodes map[string]*virtualNode
+	mu      sync.Mutex
+	nodes   map[string]*virtualNode
+	members map[string]*member // by kubeconfig
+}
+
+// backend is what is behind a virtual node.
+type backend interface {
+	attach(listers nodeutil.ProviderConfig) (nodeutil.Provider, node.NodeProvider, error)
+	turn(knobs Knobs) error
+	current() Knobs
+	status() NodeStatus
 }
 
 // virtualNode is one run of a node.
 type virtualNode struct {
-	provider *provider
+	spec     NodeSpec
+	provider backend
 	cancel   context.CancelFunc
 	done     chan struct{}
 }
@@ -54,7 +68,7 @@ func Run(ctx context.Context, kubeconfig, socket string, log *slog.Logger) error
 	}
 	ctx, cancel := context.WithCancel(kubelet.WithLogger(ctx, log))
 	defer cancel()
-	k := &Kubelet{ctx: ctx, client: client, log: log, addresses: newAddresses(), nodes: map[string]*virtualNode{}}
+	k := &Kubelet{ctx: ctx, client: client, log: log, addresses: newAddresses(), nodes: map[string]*virtualNode{}, members: map[string]*member{}}
 	return kubelet.ServeControl(ctx, socket, k.handler())
 }
 
@@ -77,8 +91,7 @@ func (k *Kubelet) handler() http.Handler {
 		if err != nil {
 			return nil, err
 		}
-		n.provider.turn(knobs)
-		return struct{}{}, nil
+		return struct{}{}, n.provider.turn(knobs)
 	}))
 	mux.HandleFunc("POST /nodes/{name}/restart", kubelet.Handle(func(r *http.Request) (any, error) {
 		return struct{}{}, k.restart(r.PathValue("name"))
@@ -130,7 +143,7 @@ func (k *Kubelet) restart(name string) error {
 	}
 	old.cancel()
 	<-old.done
-	spec := old.provider.spec
+	spec := old.spec
 	spec.Knobs = old.provider.current()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -142,11 +155,33 @@ func (k *Kubelet) restart(name string) error {
 	return nil
 }
 
-func (k *Kubelet) start(spec NodeSpec) (*virtualNode, error) {
-	ctx, cancel := context.WithCancel(k.ctx)
+// behind makes what is behind a node, which lives until ctx ends. k.mu is held.
+func (k *Kubelet) behind(ctx context.Context, spec NodeSpec) (backend, error) {
 	p := &provider{
 		spec: spec, knobs: spec.Knobs, client: k.client, log: k.log.With("node", spec.Name), addresses: k.addresses, ctx: ctx,
 		pods: map[string]*pod{},
+	}
+	if spec.Member == "" {
+		return p, nil
+	}
+	m, ok := k.members[spec.Member]
+	if !ok {
+		var err error
+		if m, err = newMember(k.ctx, spec.Member); err != nil {
+			return nil, err
+		}
+		k.members[spec.Member] = m
+	}
+	return newMemberProvider(p, m)
+}
+
+// start starts a node. k.mu is held.
+func (k *Kubelet) start(spec NodeSpec) (*virtualNode, error) {
+	ctx, cancel := context.WithCancel(k.ctx)
+	p, err := k.behind(ctx, spec)
+	if err != nil {
+		cancel()
+		return nil, err
 	}
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: k.client.CoreV1().Events("")})
@@ -157,7 +192,7 @@ func (k *Kubelet) start(spec NodeSpec) (*virtualNode, error) {
 		broadcaster.Shutdown()
 		return nil, err
 	}
-	n := &virtualNode{provider: p, cancel: cancel, done: make(chan struct{})}
+	n := &virtualNode{spec: spec, provider: p, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(n.done)
 		defer broadcaster.Shutdown()

@@ -52,7 +52,7 @@ func (p *provider) attach(listers nodeutil.ProviderConfig) (nodeutil.Provider, n
 }
 
 // turn replaces the knobs. Pods that waited for one of them go on.
-func (p *provider) turn(knobs Knobs) {
+func (p *provider) turn(knobs Knobs) error {
 	p.mu.Lock()
 	if knobs.RefuseEvery != p.knobs.RefuseEvery {
 		p.created = 0
@@ -67,6 +67,7 @@ func (p *provider) turn(knobs Knobs) {
 	for _, one := range pods {
 		one.touch()
 	}
+	return nil
 }
 
 func (p *provider) current() Knobs {
