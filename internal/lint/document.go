@@ -34,6 +34,7 @@ type document struct {
 	// was has the paths of the nodes in the text, now those at the beginning of the round.
 	was, now map[*yaml.Node]string
 	problems []problem
+	tried    map[attempt]bool
 	// spread or sidecars is the object, corrected, if it can be read.
 	spread   *appsv1alpha1.WorkloadSpread
 	sidecars *sidecar.SidecarSet
@@ -41,6 +42,12 @@ type document struct {
 	changed bool
 	written []byte
 	passes  int
+}
+
+// attempt is a correction by a rule of a node.
+type attempt struct {
+	rule string
+	at   *yaml.Node
 }
 
 // problem is what a rule found.
@@ -186,12 +193,17 @@ func (d *document) note(h hints) {
 // correct applies the first rule that has something to correct.
 func (d *document) correct(h hints) bool {
 	d.now = paths(d.root)
+	if d.tried == nil {
+		d.tried = make(map[attempt]bool)
+	}
 	for _, r := range checks {
 		found := false
 		for _, p := range r(d, h) {
-			if p.fix == nil {
-				continue
+			key := attempt{p.rule, p.at}
+			if p.fix == nil || d.tried[key] {
+				continue // what did not help will not help
 			}
+			d.tried[key] = true
 			if p.field == "" {
 				p.field = d.pathOf(p.at)
 			}
@@ -228,8 +240,11 @@ func (d *document) findings() []Finding {
 		if p.at != nil && f.Field == "" {
 			f.Field = d.pathOf(p.at)
 		}
-		if p.at != nil && p.at.Line > 0 {
+		switch {
+		case p.at != nil && p.at.Line > 0:
 			f.Line, f.Column = p.at.Line+d.chunk.line, p.at.Column
+		case d.root != nil: // what is wrong came with a correction
+			f.Line, f.Column = d.root.Line+d.chunk.line, d.root.Column
 		}
 		if p.fixed {
 			f.Fix = &Fix{}
@@ -312,8 +327,9 @@ func valueOf(n *yaml.Node) string {
 		if err != nil {
 			return ""
 		}
-		s = strings.Join(strings.Fields(text), " ")
+		s = text
 	}
+	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > most {
 		return strings.ToValidUTF8(s[:most], "") + "…"
 	}

@@ -120,6 +120,9 @@ func resultOf(text []byte, docs []*document) Result {
 	return out
 }
 
+// maxWarnings bounds what a webhook says of one object: an API server cuts them off at 4096 bytes.
+const maxWarnings = 12
+
 // Warnings looks at one object as an API server received it, in JSON, and returns what is worth telling its author: the
 // mistakes that leave it valid. What validation says is left out.
 func Warnings(raw []byte) []string {
@@ -135,6 +138,9 @@ func Warnings(raw []byte) []string {
 			text += ": " + f.Remedy
 		}
 		out = append(out, fmt.Sprintf("%s (%s)", text, f.Rule))
+	}
+	if more := len(out) - maxWarnings; more > 0 {
+		out = append(out[:maxWarnings], fmt.Sprintf("and %d more: kubectl spillway lint has them all", more))
 	}
 	return out
 }

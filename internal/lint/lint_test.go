@@ -206,6 +206,27 @@ func TestWarningsAreWhatAnAPIServerLets(t *testing.T) {
 	}
 }
 
+// TestWhatCannotBeMovedIsToldOnce: a correction that does not come off is none.
+func TestWhatCannotBeMovedIsToldOnce(t *testing.T) {
+	r := YAML([]byte(`{apiVersion: apps.kruise.io/v1alpha1, kind: WorkloadSpread, metadata: {name: web}, spec: {targetRef: {apiVersion: apps/v1, kind: Deployment, name: web},
+  subsets: [{name: a, patch: {labels: {a: b}, metadata: text}}]}}`))
+	var rules []string
+	for _, f := range r.Findings {
+		rules = append(rules, f.Rule)
+	}
+	if diff := cmp.Diff([]string{ruleUnknown, ruleType}, rules); diff != "" || r.Changed {
+		t.Errorf("%s\n%s", diff, spell(r.Findings))
+	}
+}
+
+// TestEveryFindingHasAPlace: what is found in a part that a correction made is found where the object begins.
+func TestEveryFindingHasAPlace(t *testing.T) {
+	r := YAML([]byte("a: b\n---\napiVersion: apps.kruise.io/v1alpha1\nkind: WorkloadSpread\nmetadata: {name: web}\nsubsets: [{name: a}]\n"))
+	if len(r.Findings) != 2 || r.Findings[0].Rule != ruleMissingTarget || r.Findings[0].Line != 3 || r.Findings[1].Line != 6 {
+		t.Errorf("got\n%s", spell(r.Findings))
+	}
+}
+
 // TestSplicedTexts does what FuzzCorrections does on texts that are closer to what people write: pieces of the examples
 // removed, doubled, put elsewhere, and single characters changed.
 func TestSplicedTexts(t *testing.T) {

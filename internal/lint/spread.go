@@ -49,7 +49,7 @@ func nulls(d *document, _ hints) []problem {
 			}
 			out = append(out, problem{
 				rule: ruleNulls, at: keyOf(in, key), value: "null",
-				message: fmt.Sprintf("the patch of subset %q removes %s of each pod: in OpenKruise the subset's own pin too, which it writes before the patch; in Spillway what the workload asks for is lost",
+				message: fmt.Sprintf("the patch of subset %q takes %s from each pod: in OpenKruise the subset's own pin too, in Spillway what the workload asks for",
 					nameOf(s), strings.Join(path, ".")),
 				remedy: "remove it: on virtual nodes the hand-over (virtualNodes.handOver) moves the constraints to the lower cluster",
 				fix: func() *yaml.Node {
@@ -230,9 +230,7 @@ func targets(d *document, h hints) []problem {
 			take(spec, "targetRef")
 			name := text(guess.name)
 			name.LineComment = "# " + why
-			ref := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{
-				text("apiVersion"), text(guess.version), text("kind"), text(guess.kind), text("name"), name,
-			}}
+			ref := mapping(text("apiVersion"), text(guess.version), text("kind"), text(guess.kind), text("name"), name)
 			first := ""
 			if len(spec.Content) > 0 {
 				first = spec.Content[0].Value

@@ -95,6 +95,11 @@ func child(mapping *yaml.Node, key string, before ...string) *yaml.Node {
 // text is a string; the encoder quotes it where it has to.
 func text(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s} }
 
+// mapping is a mapping of keys and values in turn.
+func mapping(content ...*yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: content}
+}
+
 // quoted is a string in quotes.
 func quoted(s string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s, Style: yaml.DoubleQuotedStyle}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -56,89 +57,120 @@ func say(n *yaml.Node) string {
 	}
 }
 
+// wrong makes the problem of a value of the wrong type; fix may be nil.
+func wrong(p *place, want, remedy string, fix func() *yaml.Node) *problem {
+	what := p.name()
+	if what == "" {
+		what = "an element of " + p.in.name()
+	}
+	return &problem{rule: ruleType, at: p.node, value: valueOf(p.node), message: fmt.Sprintf("%s holds %s where %s belongs", what, say(p.node), want), remedy: remedy, fix: fix}
+}
+
 // mistyped explains a value of the wrong type; nil if it is right.
 func mistyped(p *place) *problem {
-	found := func(want, remedy string, fix func() *yaml.Node) *problem {
-		what := p.name()
-		if what == "" {
-			what = "an element of " + p.in.name()
-		}
-		return &problem{rule: ruleType, at: p.node, value: valueOf(p.node), message: fmt.Sprintf("%s holds %s where %s belongs", what, say(p.node), want), remedy: remedy, fix: fix}
-	}
-	n := p.node
-	switch kind := p.of.Kind(); kind {
+	switch p.of.Kind() {
 	case reflect.String:
-		return mistypedText(p, found)
+		return mistypedText(p)
 	case reflect.Bool:
-		if n.Kind == yaml.ScalarNode && tagOf(n) == "!!bool" {
-			return nil
-		}
-		if n.Kind == yaml.ScalarNode && (n.Value == "true" || n.Value == "false") {
-			return found("true or false", "remove the quotes", func() *yaml.Node { return retag(n, "!!bool") })
-		}
-		return found("true or false", "write true or false", nil)
+		return mistypedScalar(p, "!!bool", "true or false", p.node.Value == "true" || p.node.Value == "false")
 	case reflect.Int, reflect.Int32, reflect.Int64:
-		if n.Kind == yaml.ScalarNode && tagOf(n) == "!!int" {
-			return nil
-		}
-		if _, err := strconv.Atoi(n.Value); err == nil && n.Kind == yaml.ScalarNode && tagOf(n) == "!!str" {
-			return found("a number", "remove the quotes", func() *yaml.Node { return retag(n, "!!int") })
-		}
-		return found("a whole number", "write a whole number", nil)
+		_, err := strconv.Atoi(p.node.Value)
+		return mistypedScalar(p, "!!int", "a whole number", err == nil)
 	case reflect.Slice:
-		if n.Kind == yaml.SequenceNode {
-			return nil
-		}
-		if isEmpty(n) || p.of.Elem().Kind() == reflect.Struct && n.Kind != yaml.MappingNode {
-			return found("a list", "write a list, each element after a dash", nil)
-		}
-		return found("a list", "write it as an element, after a dash", func() *yaml.Node {
-			element := *n
-			*n = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: n.Line, Column: n.Column, Content: []*yaml.Node{&element}}
-			return n
-		})
+		return mistypedList(p)
 	case reflect.Struct, reflect.Map:
-		if n.Kind == yaml.MappingNode {
-			return nil
-		}
-		if n.Kind == yaml.SequenceNode && len(n.Content) == 1 && n.Content[0].Kind == yaml.MappingNode {
-			return found("a mapping", "remove the dash", func() *yaml.Node {
-				*n = *n.Content[0]
-				return n
-			})
-		}
-		return found("a mapping", "write keys and values", nil)
+		return mistypedMapping(p)
 	default:
 		return quotedNumber(p)
 	}
 }
 
+// mistypedScalar is about true, false and numbers; fits says that the text would be one without its quotes.
+func mistypedScalar(p *place, tag, want string, fits bool) *problem {
+	n := p.node
+	switch {
+	case n.Kind == yaml.ScalarNode && tagOf(n) == tag:
+		return nil
+	case n.Kind == yaml.ScalarNode && tagOf(n) == "!!str" && fits:
+		return wrong(p, want, "remove the quotes", func() *yaml.Node { return retag(n, tag) })
+	default:
+		return wrong(p, want, "write "+want, nil)
+	}
+}
+
+func mistypedList(p *place) *problem {
+	n := p.node
+	switch {
+	case n.Kind == yaml.SequenceNode:
+		return nil
+	case isEmpty(n) || p.of.Elem().Kind() == reflect.Struct && n.Kind != yaml.MappingNode:
+		return wrong(p, "a list", "write a list, each element after a dash", nil)
+	default:
+		return wrong(p, "a list", "write it as an element, after a dash", func() *yaml.Node {
+			element := *n
+			*n = yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Line: n.Line, Column: n.Column, Content: []*yaml.Node{&element}}
+			return n
+		})
+	}
+}
+
+func mistypedMapping(p *place) *problem {
+	n := p.node
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return nil
+	case n.Kind == yaml.SequenceNode && len(n.Content) == 1 && n.Content[0].Kind == yaml.MappingNode:
+		return wrong(p, "a mapping", "remove the dash", func() *yaml.Node {
+			*n = *n.Content[0]
+			return n
+		})
+	}
+	if inner := embedded(n); p.of == podType && inner != nil {
+		return wrong(p, "a mapping", "write it as YAML, not as text", func() *yaml.Node {
+			inner.HeadComment, inner.LineComment = n.HeadComment, ""
+			*n = *inner
+			return n
+		})
+	}
+	return wrong(p, "a mapping", "write keys and values", nil)
+}
+
+// embedded is the mapping that is written as the text of a node; nil if it is none. Its lines are those of the text.
+func embedded(n *yaml.Node) *yaml.Node {
+	var doc yaml.Node
+	if n.Kind != yaml.ScalarNode || tagOf(n) != "!!str" || decode(yaml.NewDecoder(strings.NewReader(n.Value)), &doc) != nil || len(doc.Content) != 1 || !expand(&doc) || doc.Content[0].Kind != yaml.MappingNode {
+		return nil
+	}
+	each(doc.Content[0], func(inner *yaml.Node) { inner.Line, inner.Column = n.Line, n.Column })
+	return doc.Content[0]
+}
+
 // mistypedText is about values that have to be text.
-func mistypedText(p *place, found func(string, string, func() *yaml.Node) *problem) *problem {
+func mistypedText(p *place) *problem {
 	n := p.node
 	switch {
 	case n.Kind == yaml.ScalarNode && slices.Contains([]string{"!!bool", "!!int", "!!float"}, tagOf(n)):
-		return found("text", fmt.Sprintf("put it in quotes: %q", n.Value), func() *yaml.Node {
+		return wrong(p, "text", fmt.Sprintf("put it in quotes: %q", n.Value), func() *yaml.Node {
 			n.Tag, n.Style = "!!str", yaml.DoubleQuotedStyle
 			return n
 		})
 	case isNull(n) && p.in.inside(podType) && p.in.of.Kind() == reflect.Map:
 		return nil // in a patch it removes the key
 	case isNull(n):
-		return found("text", `give a value, or "" for an empty one`, nil)
+		return wrong(p, "text", `give a value, or "" for an empty one`, nil)
 	case n.Kind == yaml.ScalarNode:
 		return nil
 	case p.in.of.Kind() == reflect.Map && p.in.name() == "annotations":
 		text, err := jsonOf(n)
 		if err != nil {
-			return found("text", "write its JSON as text, in quotes", nil)
+			return wrong(p, "text", "write its JSON as text, in quotes", nil)
 		}
-		return found("text", "write its JSON as text, in quotes", func() *yaml.Node {
+		return wrong(p, "text", "write its JSON as text, in quotes", func() *yaml.Node {
 			*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text, Style: yaml.SingleQuotedStyle, Line: n.Line, Column: n.Column}
 			return n
 		})
 	default:
-		return found("text", "write a single value", nil)
+		return wrong(p, "text", "write a single value", nil)
 	}
 }
 

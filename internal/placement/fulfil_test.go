@@ -143,13 +143,16 @@ func TestVirtualIsTheNodesOfOneKind(t *testing.T) {
 			t.Fatal(err)
 		}
 		placed := fulfilled(t, pod, d, survey)
-		bare := placed.DeepCopy()
+		bare, before := placed.DeepCopy(), pod.DeepCopy()
 		bare.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+		before.Spec.Tolerations = bare.Spec.Tolerations
 		for _, n := range nodes {
 			of := catalog.OfNode(n) == profile
 			switch is := goes(bare, n); {
 			case is && !of:
 				t.Fatalf("node %s with %v is not of %s:\n%+v", n.Name, n.Labels, profile.Name, placed.Spec.Affinity)
+			case is && profile.HandOver() == "" && !goes(before, n):
+				t.Fatalf("node %s with %v: the pod did not go there before:\n%+v", n.Name, n.Labels, placed.Spec.Affinity)
 			case !is && of && profile.HandOver() != "":
 				t.Fatalf("node %s with %v is of %s:\n%+v", n.Name, n.Labels, profile.Name, placed.Spec.Affinity)
 			}
@@ -161,6 +164,24 @@ func TestVirtualIsTheNodesOfOneKind(t *testing.T) {
 			t.Fatalf("in the lower cluster (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestAPodsOwnTextComesBack: constraints for below that a template has are merged, and the text stands again when the
+// placement is withdrawn.
+func TestAPodsOwnTextComesBack(t *testing.T) {
+	node := parse[corev1.Node](t, `{metadata: {name: vk, labels: {type: virtual-kubelet, clusterID: c}}}`)
+	pod := parse[corev1.Pod](t, `{metadata: {annotations: {clusterSelector: '{"nodeSelector":{"disk":"nvme"}}'}}, spec: {nodeSelector: {disk: ssd}}}`)
+	placed := pod.DeepCopy()
+	survey := provider.NewCatalog(nil).Survey([]*corev1.Node{node})
+	if _, err := Fulfil(placed, Directive{Placement: v1alpha1.PlacementVirtual}, survey, provider.Surroundings{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := placed.Annotations["clusterSelector"]; got != `{"nodeSelector":{"disk":"nvme"}}` || placed.Spec.NodeSelector != nil {
+		t.Errorf("placed: %s, %+v", got, placed.Spec)
+	}
+	if Withdraw(placed); !cmp.Equal(pod.ObjectMeta, placed.ObjectMeta) {
+		t.Error(cmp.Diff(pod.ObjectMeta, placed.ObjectMeta))
+	}
 }
 
 // TestAnyOnlyTolerates: whatever the pod, its constraints stay.
