@@ -196,7 +196,7 @@ func (m *manager) connect() error {
 	if err := m.followWishes(resolver.Wishes); err != nil {
 		return err
 	}
-	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles)
+	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles).RestoredBelow(m.config.VirtualNodes.RestoredBelow)
 	sites := m.sites(profiles)
 	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem, Sites: sites}
 	book := ledger.New(ledger.Options{

@@ -56,6 +56,24 @@ func NewCatalog(configured []config.VirtualNodeProfile) *Catalog {
 	return &c
 }
 
+// RestoredBelow returns the catalog with the named profiles handing over all constraints, which Spillway restores in the
+// lower cluster.
+func (c *Catalog) RestoredBelow(names []string) *Catalog {
+	out := Catalog{slices.Clone(c.profiles)}
+	for i, p := range out.profiles {
+		if !slices.Contains(names, p.Name) {
+			continue
+		}
+		restored := *p
+		restored.VirtualNodeProfile.HandOver = &config.HandOver{Annotation: p.HandOver(), Fields: fieldNames(clusterselector.AllFields()...)}
+		if restored.VirtualNodeProfile.HandOver.Annotation == "" {
+			restored.VirtualNodeProfile.HandOver.Annotation = clusterselector.AnnotationTensileKube
+		}
+		out.profiles[i] = &restored
+	}
+	return &out
+}
+
 // ByName returns the profile with a name, or nil.
 func (c *Catalog) ByName(name string) *Profile {
 	for _, p := range c.profiles {

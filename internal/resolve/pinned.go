@@ -90,7 +90,9 @@ func (p *Pods) addPinned(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, v
 	}
 	have := make(map[types.UID]int, len(v.Pods))
 	for i, pod := range v.Pods {
-		have[pod.UID] = i
+		if pod.Active { // a pod whose record went is among those that are gone too
+			have[pod.UID] = i
+		}
 	}
 	claims, ours := claimsByStem(ws), make(map[types.UID]bool) // by owner
 	for _, s := range found {

@@ -83,8 +83,18 @@ func TestPodsAreKnownByTheirPin(t *testing.T) {
 		}
 	}
 	check("the view", pods.View(key), want)
-	if v := (&Pods{Pods: watched, Resolver: pods.Resolver}).View(key); len(v.Pods) != 1 {
-		t.Errorf("without virtual nodes: %d pods", len(v.Pods))
+	// A record that an adoption wrote, and that was overwritten again.
+	again := bare(t, "pinned", "")
+	again.Annotations = map[string]string{v1alpha1.AnnotationMatched: v1alpha1.Record{Name: "ws", Subset: "virtual", UID: "adopted"}.Encode()}
+	for _, p := range []*corev1.Pod{again, bare(t, "pinned", "")} {
+		if err := watched.Update(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	counted := slices.DeleteFunc(pods.View(key).Pods, func(p *spread.Pod) bool { return !p.Active })
+	check("the view of an adopted pod", spread.View{Pods: counted}, want)
+	if v := (&Pods{Pods: watched, Resolver: pods.Resolver}).View(key); v.Active("h1") != 1 {
+		t.Errorf("without virtual nodes: %d pods", v.Active("h1"))
 	}
 	v, err := pods.viewOf(list, func(_ types.NamespacedName, p *spread.Pod) bool { return p.Owner == "rs" })
 	if err == nil {

@@ -33,15 +33,21 @@ const (
 	virtualTaint = "virtual-kubelet.io/provider"
 )
 
-// A cluster is a running lab with clients for it.
+// A cluster is a running lab with a client for it, and its member: the one that the virtual node stands for.
 type cluster struct {
 	lab    *lab.Lab
+	member *lab.Lab
 	client client.Client
 	repo   string
 }
 
+// memberOptions describe the cluster behind the virtual node.
+func memberOptions(logf func(string, ...any)) lab.Options {
+	return lab.Options{OwnNodes: []lab.NodeGroup{{Name: "below", Count: 4}}, VirtualNodes: []lab.VirtualNode{}, Logf: logf}
+}
+
 // options describe nodes on which no pod of the workload fits without Spillway's help.
-func options(logf func(string, ...any)) lab.Options {
+func options(member string, logf func(string, ...any)) lab.Options {
 	return lab.Options{
 		OwnNodes: []lab.NodeGroup{{
 			Name: "own", Count: 3,
@@ -50,33 +56,40 @@ func options(logf func(string, ...any)) lab.Options {
 		}},
 		VirtualNodes: []lab.VirtualNode{{
 			Name: "virtual-0", Profile: lab.ProfileTensileKube,
-			Labels: map[string]string{virtualLabel: "true"},
+			Labels: map[string]string{virtualLabel: "true"}, Member: member,
 			Taints: []corev1.Taint{{Key: virtualTaint, Value: "tensile-kube", Effect: corev1.TaintEffectNoSchedule}},
 		}},
 		Logf: logf,
 	}
 }
 
-// startCluster starts a lab, in this process or, to be kept, in the background.
+// startCluster starts the member and then the cluster, in this process or, to be kept, in the background.
 func startCluster(ctx context.Context, keep bool, out *printer) (*cluster, error) {
-	var l *lab.Lab
-	var err error
-	if keep {
-		l, err = startApart(ctx, out)
-	} else {
-		l, err = lab.Start(ctx, options(out.progress))
+	start := func(opts lab.Options) (*lab.Lab, error) {
+		if keep {
+			return startApart(ctx, opts, out)
+		}
+		return lab.Start(ctx, opts)
 	}
+	member, err := start(memberOptions(out.progress))
 	if err != nil {
 		return nil, err
 	}
-	c, err := connect(l)
+	l, err := start(options(member.Kubeconfig(), out.progress))
 	if err != nil {
-		return nil, errors.Join(err, l.Stop())
+		return nil, errors.Join(err, member.Stop())
+	}
+	c, err := connect(l, member)
+	if err != nil {
+		return nil, errors.Join(err, l.Stop(), member.Stop())
 	}
 	return c, nil
 }
 
-func connect(l *lab.Lab) (*cluster, error) {
+// stop ends both.
+func (c *cluster) stop() error { return errors.Join(c.lab.Stop(), c.member.Stop()) }
+
+func connect(l, member *lab.Lab) (*cluster, error) {
 	builder, err := lab.NewBuilder(nil)
 	if err != nil {
 		return nil, err
@@ -89,16 +102,16 @@ func connect(l *lab.Lab) (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
-	return &cluster{lab: l, client: reader, repo: builder.Repo}, nil
+	return &cluster{lab: l, member: member, client: reader, repo: builder.Repo}, nil
 }
 
 // startApart starts a lab in the background, as "lab up" does for a user.
-func startApart(ctx context.Context, out *printer) (*lab.Lab, error) {
+func startApart(ctx context.Context, opts lab.Options, out *printer) (*lab.Lab, error) {
 	dir, err := os.MkdirTemp("", "spillway-demo-")
 	if err != nil {
 		return nil, err
 	}
-	content, err := json.Marshal(options(nil))
+	content, err := json.Marshal(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -116,14 +129,15 @@ func startApart(ctx context.Context, out *printer) (*lab.Lab, error) {
 	return lab.Attach(dir)
 }
 
-// install builds the manager, makes it an image of the system node and installs the chart.
-func (c *cluster) install(ctx context.Context, logf func(string, ...any)) error {
-	if _, err := c.lab.BuildImage(ctx, "spillway:"+imageTag, "./cmd/spillway"); err != nil {
+// install builds the manager, makes it an image of a system node and installs the chart with the given value.
+func (c *cluster) install(ctx context.Context, l *lab.Lab, value string, logf func(string, ...any)) error {
+	if _, err := l.BuildImage(ctx, "spillway:"+imageTag, "./cmd/spillway"); err != nil {
 		return err
 	}
 	began := time.Now()
-	_, err := c.lab.Helm(ctx, "install", "spillway", filepath.Join(c.repo, "charts/spillway"),
+	_, err := l.Helm(ctx, "install", "spillway", filepath.Join(c.repo, "charts/spillway"),
 		"--namespace", namespace, "--create-namespace", "--wait", "--timeout", "3m",
+		"--set", value,
 		"--set", "image.tag="+imageTag,
 		// Pods of the lab's system node are processes of one host.
 		"--set", "bindToPodIP=true",
@@ -153,7 +167,7 @@ func (c *cluster) saveLogs(logf func(string, ...any)) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}
-	if err := c.lab.CopyLogs(dir); err != nil {
+	if err := errors.Join(c.lab.CopyLogs(dir), c.member.CopyLogs(filepath.Join(dir, "member"))); err != nil {
 		return err
 	}
 	logf("%-8s %s", "logs", dir)
@@ -166,7 +180,7 @@ func (c *cluster) farewell(ctx context.Context, out *printer) error {
 	if err != nil {
 		return err
 	}
-	out.hint("The cluster is still running. To try next:")
+	out.hint("The clusters are still running. To try next:")
 	out.commands(
 		"export KUBECONFIG="+c.lab.Kubeconfig(),
 		"alias kubectl="+kubectl.Path,
@@ -177,7 +191,11 @@ func (c *cluster) farewell(ctx context.Context, out *printer) error {
 		"kubectl get events --field-selector involvedObject.kind=WorkloadSpread",
 		"kubectl --namespace "+namespace+" get pods",
 	)
-	out.hint("To stop it:")
-	out.commands("go run ./test/lab/cmd/lab --dir " + c.lab.Dir() + " down")
+	out.hint("Behind the virtual node:")
+	out.commands("kubectl --kubeconfig=" + c.member.Kubeconfig() + " get pods --output wide")
+	out.hint("To stop both:")
+	for _, l := range []*lab.Lab{c.lab, c.member} {
+		out.commands("go run ./test/lab/cmd/lab --dir " + l.Dir() + " down")
+	}
 	return nil
 }

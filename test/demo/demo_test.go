@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,5 +96,31 @@ func TestCrew(t *testing.T) {
 	c.add(pod(nil, firstImage, firstImage))
 	if c.intrude != 1 {
 		t.Error("an agent on an own node was not seen")
+	}
+}
+
+func TestColumns(t *testing.T) {
+	var out strings.Builder
+	(&printer{out: &out}).columns([3]string{"", "ABOVE", "BELOW"}, [][3]string{{"node", "virtual-0", "below-1"}, {"", "ü", ""}})
+	const want = `
+          ABOVE       BELOW
+   node   virtual-0   below-1
+          ü
+
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestAPodAboveAndBelow(t *testing.T) {
+	above, below := &corev1.Pod{}, &corev1.Pod{}
+	above.Annotations = map[string]string{"clusterSelector": `{"nodeSelector":{"a":"b"},"tolerations":[{"key":"c"}]}`}
+	below.Spec.NodeSelector = map[string]string{"a": "b"}
+	got := compare(above, below)
+	for _, want := range [][3]string{{"node selector", "-", "a=b"}, {"handed over", "nodeSelector", "-"}, {"", "tolerations", ""}} {
+		if !slices.Contains(got, want) {
+			t.Errorf("no line %q in %q", want, got)
+		}
 	}
 }

@@ -1,5 +1,5 @@
-// Command demo shows Spillway at work: it starts a real cluster on this machine, installs
-// the chart, applies the samples of config/samples, scales the workload and prints where
+// Command demo shows Spillway at work: it starts two real clusters on this machine, of which a
+// virtual node of the first stands for the second, installs the chart in both, applies the samples of config/samples, scales the workload and prints where
 // its pods are; then it gives the overflow pods a sidecar and upgrades that in place. It ends
 // with status 0 only if every count was exact.
 //
@@ -42,8 +42,8 @@ func (d *demo) run(ctx context.Context) (err error) {
 	began := time.Now()
 	d.out.title("Spillway: half of a workload on the cluster's own nodes, the rest on a virtual node")
 
-	// 1. A cluster, which is gone again at the end unless it is to be kept.
-	d.out.step("A cluster on this machine: 3 own nodes, 1 virtual node, cert-manager")
+	// 1. Clusters, which are gone again at the end unless they are to be kept.
+	d.out.step("Two clusters on this machine: a member of 4 nodes, and one of 3 own nodes and a virtual node that stands for the member")
 	if d.cluster, err = startCluster(ctx, d.keep, d.out); err != nil {
 		return err
 	}
@@ -52,13 +52,16 @@ func (d *demo) run(ctx context.Context) (err error) {
 			err = errors.Join(err, d.cluster.saveLogs(d.out.progress))
 		}
 		if !d.keep || err != nil {
-			err = errors.Join(err, d.cluster.lab.Stop())
+			err = errors.Join(err, d.cluster.stop())
 		}
 	}()
 
 	// 2. Spillway as a user installs it.
-	d.out.step("helm install spillway charts/spillway --wait")
-	if err := d.cluster.install(ctx, d.out.progress); err != nil {
+	d.out.step("helm install spillway charts/spillway --wait: where pods are created, and with role=member where they overflow to")
+	if err := d.cluster.install(ctx, d.cluster.lab, "config.virtualNodes.handOver=true", d.out.progress); err != nil {
+		return err
+	}
+	if err := d.cluster.install(ctx, d.cluster.member, "role=member", d.out.progress); err != nil {
 		return err
 	}
 
@@ -69,6 +72,10 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 	if err := d.show(ctx, 10); err != nil {
+		return err
+	}
+	d.out.step("One of the overflow pods: above on the virtual node, and below where it runs")
+	if err := d.sideBySide(ctx); err != nil {
 		return err
 	}
 	for _, replicas := range []int32{4, 12} {
@@ -86,7 +93,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return err
 	}
 
-	d.out.success(fmt.Sprintf("Every count was exact: on the nodes and in the status, four times; sidecars were upgraded in the pods that had them. %s in all.", time.Since(began).Round(time.Second)))
+	d.out.success(fmt.Sprintf("Every count was exact: on the nodes and in the status, four times; every overflow pod ran below; sidecars were upgraded in the pods that had them. %s in all.", time.Since(began).Round(time.Second)))
 	if d.keep {
 		return d.cluster.farewell(ctx, d.out)
 	}

@@ -114,3 +114,26 @@ func (p *printer) table(o *observation) {
 	}
 	p.line("")
 }
+
+// columns prints lines of three columns, each as wide as its widest text.
+func (p *printer) columns(head [3]string, rows [][3]string) {
+	var width [3]int
+	for _, row := range append([][3]string{head}, rows...) {
+		for i, text := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(text))
+		}
+	}
+	line := func(row [3]string) string {
+		var out strings.Builder
+		for i, text := range row {
+			out.WriteString(text + strings.Repeat(" ", width[i]-utf8.RuneCountInString(text)+3))
+		}
+		return strings.TrimRight(out.String(), " ")
+	}
+	p.line("")
+	p.line("   %s", p.paint(faint, line(head)))
+	for _, row := range rows {
+		p.line("   %s", line(row))
+	}
+	p.line("")
+}

@@ -34,6 +34,7 @@ type observation struct {
 	astray  int      // pods on a node of no subset, or on none
 	leaving int      // pods that are being deleted
 	unready int      // pods that do not run yet
+	below   int      // pods that run in the member cluster
 	claims  int      // places held for pods that nobody has seen
 	wrong   []string // what differs from what was asked for
 }
@@ -97,12 +98,14 @@ func (c *cluster) observe(ctx context.Context, replicas int32) (*observation, er
 	var deployment appsv1.Deployment
 	var pods corev1.PodList
 	var nodes corev1.NodeList
+	var below corev1.PodList
 	key := client.ObjectKey{Namespace: "default", Name: workload}
 	if err := errors.Join(
 		c.client.Get(ctx, key, &spread),
 		c.client.Get(ctx, key, &deployment),
 		c.client.List(ctx, &pods, client.InNamespace(key.Namespace), client.MatchingLabels{"app": workload}),
 		c.client.List(ctx, &nodes),
+		c.member.Client().List(ctx, &below, client.InNamespace(key.Namespace), client.MatchingLabels{"app": workload}),
 	); err != nil {
 		return nil, fmt.Errorf("looking at the workload: %w", err)
 	}
@@ -128,6 +131,11 @@ func (c *cluster) observe(ctx context.Context, replicas int32) (*observation, er
 		seen.subsets = append(seen.subsets, row)
 	}
 	seen.place(pods.Items, nodes.Items)
+	for i := range below.Items {
+		if p := &below.Items[i]; p.DeletionTimestamp == nil && p.Status.Phase == corev1.PodRunning {
+			seen.below++
+		}
+	}
 	for _, version := range spread.Status.VersionedSubsetStatuses {
 		for _, status := range version {
 			seen.claims += len(status.CreatingPods)
@@ -180,6 +188,9 @@ func (o *observation) judge(spread *kruisev1alpha1.WorkloadSpread, deployment *a
 			wantMissing = -1
 		}
 		note(s.missing != wantMissing, "subset %s misses %d replicas by its status, wanted %d", s.name, s.missing, wantMissing)
+	}
+	if i := slices.IndexFunc(o.subsets, func(s subset) bool { return s.name == "virtual" }); i >= 0 {
+		note(o.below != o.subsets[i].want, "%d pods run in the member cluster, wanted %d", o.below, o.subsets[i].want)
 	}
 	note(o.astray > 0, "%d pods on a node of no subset", o.astray)
 	note(o.leaving > 0, "%d pods still being deleted", o.leaving)

@@ -38,6 +38,7 @@ func (c *ManagerConfiguration) Default() {
 	duration(&c.SidecarSet.AuditInterval, 10*time.Second)
 	none(&c.VirtualNodes.Profiles)
 	none(&c.VirtualNodes.FixedIPAnnotations)
+	none(&c.VirtualNodes.RestoredBelow)
 	point(&c.VirtualNodes.HandOver, true)
 	set(&c.VirtualNodes.Outage, "Replace")
 	set(&c.Log.Level, "info")

@@ -15,6 +15,11 @@ type VirtualNodes struct {
 	// subset over while none of its nodes is ready). Default Replace.
 	// +kubebuilder:validation:Enum=Hold;Replace
 	Outage string `json:"outage,omitempty"`
+	// restoredBelow names profiles in whose lower clusters Spillway runs in the member role: all constraints are
+	// handed over and arrive. A profile without a hand-over of its own gets one, by the annotation clusterSelector.
+	// Default: none.
+	// +listType=atomic
+	RestoredBelow []string `json:"restoredBelow,omitempty"`
 	// profiles are kinds of virtual nodes in addition to the built-in ones, and before them: the first that matches
 	// a node wins. One with the name of a built-in profile takes its place.
 	// +listType=atomic

@@ -220,7 +220,7 @@ func (p *memberProvider) GetPod(_ context.Context, namespace, name string) (*cor
 	case of != p.spec.Name, err == nil && lower.Annotations[annotationUpper] != mark(p.spec.Name, upper):
 		return nil, notFound{fmt.Sprintf("pod %s/%s is another one's", namespace, name)}
 	case err != nil:
-		return lower.DeepCopy(), nil // it went above without a word: the library will have it deleted
+		return lower.DeepCopy(), nil //nolint:nilerr // it went above without a word: the library will have it deleted
 	}
 	seen := p.seen(upper, lower)
 	takeImages(seen.Spec.Containers, lower.Spec.Containers)
