@@ -28,7 +28,7 @@ helm := bin/tools/helm
 # Packages whose tests start clusters.
 cluster_pattern := /test/(lab|e2e|sidecar|virtual)(/|$$)
 # What to test: packages, and how long one package may take.
-unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/... ./test/chart/... ./test/simulation/...
+unit_packages := ./api/... ./cmd/... ./internal/... ./webhooks/... ./test/arch/... ./test/chart/... ./test/docs/... ./test/simulation/...
 TEST_TIMEOUT ?= 30m
 # TEST_FLAGS is for more flags of go test, such as TEST_FLAGS="-run TestX -v".
 TEST_FLAGS ?=
@@ -37,6 +37,9 @@ FUZZ_TIME ?= 20s
 # from 1 to 100000.
 SIM_SCHEDULES ?= 10000000
 SIM_FIRST ?= 1000000
+# Pods that "make fuzz" sends up to a virtual node and down again, made from a seed; "make test" does 20000.
+ROUND_TRIPS ?= 1000000
+ROUND_TRIP_SEED ?= 1
 BENCH_COUNT ?= 6
 # Not cached: the tests of the chart and of the architecture read files that go test does not see.
 gotestsum := $(tool) gotestsum --format pkgname --hide-summary skipped -- -count=1
@@ -84,12 +87,16 @@ e2e: lab ## Run the tests that need a cluster.
 	@cat dist/e2e-figures.txt 2>/dev/null || true
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz test for FUZZ_TIME (default 20s; first time: about 5 min of building), then "make simulate".
+fuzz: ## Run every fuzz test for FUZZ_TIME (default 20s; first time: about 5 min of building), then "make roundtrip simulate".
 	@grep -rHoE --include='*_test.go' '^func Fuzz\w+' api cmd internal webhooks | sort | while IFS=: read -r file function; do \
 	  echo "$${function#func } in $$(dirname "$$file")"; \
-	  go test -run '^$$' -fuzz "^$${function#func }$$" -fuzztime $(FUZZ_TIME) "./$$(dirname "$$file")"; \
+	  go test -run '^$$' -fuzz "^$${function#func }$$" -fuzztime $(FUZZ_TIME) -fuzzminimizetime 1s "./$$(dirname "$$file")"; \
 	done
-	@$(MAKE) --no-print-directory simulate
+	@$(MAKE) --no-print-directory roundtrip simulate
+
+.PHONY: roundtrip
+roundtrip: ## Hand the constraints of ROUND_TRIPS (default a million) generated pods down and restore them, from ROUND_TRIP_SEED on.
+	go test -count=1 -v -timeout 0 ./api/clusterselector -run '^TestWhatGoesUpComesDown$$' -rapid.checks=$(ROUND_TRIPS) -rapid.seed=$(ROUND_TRIP_SEED)
 
 .PHONY: simulate
 simulate: ## Run SIM_SCHEDULES (default 10 million, about 2 h) schedules of the ledger's simulation, from seed SIM_FIRST on.

@@ -19,6 +19,9 @@ type Record struct {
 	Provider string `json:"provider,omitempty"`
 	// Subset is the name of the subset that the pod was placed into.
 	Subset string `json:"subset,omitempty"`
+	// Placement is what the pod or its namespace asked for (spillway-project.io/placement), if it was placed by that
+	// and not by a subset.
+	Placement string `json:"placement,omitempty"`
 	// Annotation is where the constraints were moved to; empty if they were left on the pod.
 	Annotation string `json:"annotation,omitempty"`
 	// Own is the text that stood in that annotation before; nil if there was none.

@@ -33,9 +33,32 @@ const (
 	// OutageReplace: Kubernetes evicts them, and new ones pass the subset over while none of its nodes is ready.
 	OutageReplace = "Replace"
 
+	// KeyPlacement is an annotation or a label, of a pod or, as the default for its pods, of a namespace. It says where
+	// a pod that no WorkloadSpread selects may run: one of the values of Placement.
+	KeyPlacement = Domain + "/placement"
+	// KeyProvider, as an annotation or a label in the same places, names the profile of virtual nodes that is meant
+	// by PlacementVirtual and PlacementAny.
+	KeyProvider = Domain + "/provider"
+
 	// PodDeletionCost is the annotation by which a ReplicaSet's controller picks the pods to remove
 	// first (k8s.io/api/core/v1 PodDeletionCost); lower goes first.
 	PodDeletionCost = "controller.kubernetes.io/pod-deletion-cost"
+)
+
+// Placement is a value of KeyPlacement.
+type Placement string
+
+const (
+	// PlacementNone, an empty value, asks for nothing: it takes a pod out of its namespace's default.
+	PlacementNone Placement = ""
+	// PlacementOwn keeps the pod off virtual nodes.
+	PlacementOwn Placement = "own"
+	// PlacementVirtual pins the pod to virtual nodes.
+	PlacementVirtual Placement = "virtual"
+	// PlacementAny lets the pod use virtual nodes too.
+	PlacementAny Placement = "any"
+	// PlacementOwnFirst, own nodes while there is room, takes a WorkloadSpread: it is refused.
+	PlacementOwnFirst Placement = "own-first"
 )
 
 const (

@@ -94,6 +94,16 @@ const (
 	ReasonResourceMissing Reason = "ResourceMissing"
 )
 
+// Reasons of what became of a pod without a WorkloadSpread (KeyPlacement).
+const (
+	// ReasonPlaced: the pod got the placement that it or its namespace asks for.
+	ReasonPlaced Reason = "Placed"
+	// ReasonPlacementInvalid: the pod was refused, because what is asked for does not exist.
+	ReasonPlacementInvalid Reason = "PlacementInvalid"
+	// ReasonNoVirtualNode: the pod was refused, because no virtual node tells what it has to be made ready for.
+	ReasonNoVirtualNode Reason = "NoVirtualNode"
+)
+
 // ReasonCounted is the reason of the condition ConditionView: the counts come from that view.
 const ReasonCounted Reason = "Counted"
 

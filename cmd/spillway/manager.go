@@ -108,8 +108,7 @@ func (m *manager) place(rest *rest.Config) error {
 		return err
 	}
 	m.pods = state.NewPods(state.Listener{Changed: m.changed.add, Strayed: func(s state.Stray) {
-		s.UID = "" // one of an owner stands for all
-		m.strays.add(s)
+		m.strays.add(s.OfOwner()) // one stands for all
 	}})
 	if m.sidecars, err = newSidecars(m); err != nil {
 		return err
@@ -197,7 +196,9 @@ func (m *manager) connect() error {
 	if err := m.followWishes(resolver.Wishes); err != nil {
 		return err
 	}
-	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem}
+	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles).RestoredBelow(m.config.VirtualNodes.RestoredBelow)
+	sites := m.sites(profiles)
+	pods := &resolve.Pods{Pods: m.pods, Resolver: resolver, Stem: stem, Sites: sites}
 	book := ledger.New(ledger.Options{
 		Spreads:    &resolve.Spreads{Reader: m.GetClient(), Direct: m.GetAPIReader(), Writer: m.GetClient().Status()},
 		Pods:       pods,
@@ -211,16 +212,15 @@ func (m *manager) connect() error {
 	if err := m.forgetDeleted(book); err != nil {
 		return err
 	}
-	profiles := provider.NewCatalog(m.config.VirtualNodes.Profiles)
-	sites := m.sites(profiles)
 	defaulter, validator := m.sidecars.webhooks()
 	webhooks.Setup(m.GetWebhookServer(), m.config.Webhook,
 		&pod.Mutator{
 			Resolver: resolver, Ledger: book, Differ: new(delta.Differ),
 			Teller: &pod.Events{Recorder: recorder, Metrics: instruments, Clock: clock.RealClock{}},
 			Clock:  clock.RealClock{}, Stem: stem, Log: m.log.WithName("pods"), Cluster: m.cluster,
-			Sites:    sites,
-			Injector: m.sidecars.injector(),
+			Sites:      sites,
+			Placements: m.placements(profiles),
+			Injector:   m.sidecars.injector(),
 		},
 		&webhookspread.Validator{Reader: m.GetClient(), Targets: resolver, Profiles: profiles}, defaulter, validator,
 		m.synced, &m.gate, instruments, m.log.WithName("webhook"))
@@ -229,7 +229,7 @@ func (m *manager) connect() error {
 		Reader: m.GetClient(), Writer: m.GetClient(), Ledger: book, Pods: pods, Metrics: instruments, Recorder: recorder,
 		Claims: &ledger.Expiry{Clock: clock.RealClock{}, Life: m.config.Ledger.ClaimExpiry.Duration},
 		Holds:  spread.Holds{First: m.config.WorkloadSpread.Hold.Duration, Most: m.config.WorkloadSpread.MaxHold.Duration},
-		Kinds:  &workloadspread.KindWatcher{Targets: resolver}, Sites: sites,
+		Kinds:  &workloadspread.KindWatcher{Targets: resolver}, Sites: sites, Clock: clock.RealClock{},
 	}
 	if err := reconciler.Setup(m, int(m.config.WorkloadSpread.Workers), workloadspread.Sources{Changed: m.changed.out, Strays: m.strays.out}); err != nil {
 		return err
@@ -256,6 +256,17 @@ func (m *manager) sites(profiles *provider.Catalog) *resolve.Sites {
 	return &resolve.Sites{
 		Reader: m.GetClient(), Live: m.GetAPIReader(), Catalog: profiles, Clock: clock.RealClock{},
 		FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations, Outage: m.config.VirtualNodes.Outage,
+	}
+}
+
+// placements serves pods without a WorkloadSpread. Where nobody restores constraints, none are moved.
+func (m *manager) placements(profiles *provider.Catalog) *pod.Placements {
+	if !*m.config.VirtualNodes.HandOver {
+		profiles = profiles.Plain()
+	}
+	return &pod.Placements{
+		Reader: m.GetClient(), Namespaces: m.sidecars.namespaces, Catalog: profiles,
+		FixedIPAnnotations: m.config.VirtualNodes.FixedIPAnnotations, Clock: clock.RealClock{},
 	}
 }
 

@@ -25,6 +25,7 @@ type Metrics struct {
 	closed    *prometheus.GaugeVec
 	closedFor *prometheus.CounterVec
 	moved     *prometheus.CounterVec
+	repairs   *prometheus.CounterVec
 	allowList prometheus.Gauge
 }
 
@@ -74,12 +75,16 @@ func New(registry prometheus.Registerer) *Metrics {
 			Name: "spillway_pods_rescheduled_total",
 			Help: "Pods deleted because they could not be scheduled in their subset, to be made anew in another.",
 		}, []string{"namespace", "workloadspread", "subset"}),
+		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "spillway_pods_repaired_total",
+			Help: "Pods whose labels or annotations a virtual kubelet took off, by result: repaired (written back), or given-up (overwritten too often).",
+		}, []string{"namespace", "workloadspread", "result"}),
 		allowList: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "spillway_allow_list_problems",
 			Help: "Entries of the allow-list of custom workloads that cannot be used.",
 		}),
 	}
-	registry.MustRegister(m.reviews, m.claims, m.commits, m.sizes, m.conflicts, m.ended, m.subset, m.closed, m.closedFor, m.moved, m.allowList)
+	registry.MustRegister(m.reviews, m.claims, m.commits, m.sizes, m.conflicts, m.ended, m.subset, m.closed, m.closedFor, m.moved, m.repairs, m.allowList)
 	return m
 }
 
@@ -148,6 +153,15 @@ func (m *Metrics) Rescheduled(spread types.NamespacedName, subset string, n int)
 	m.moved.WithLabelValues(spread.Namespace, spread.Name, subset).Add(float64(n))
 }
 
+// Repaired counts pods whose metadata was written back, and those for which that was given up.
+func (m *Metrics) Repaired(spread types.NamespacedName, repaired, given int) {
+	for result, n := range map[string]int{"repaired": repaired, "given-up": given} {
+		if n > 0 {
+			m.repairs.WithLabelValues(spread.Namespace, spread.Name, result).Add(float64(n))
+		}
+	}
+}
+
 // AllowList sets the number of entries of the allow-list that cannot be used.
 func (m *Metrics) AllowList(problems int) { m.allowList.Set(float64(problems)) }
 
@@ -161,4 +175,5 @@ func (m *Metrics) Forget(spread types.NamespacedName) {
 	m.closed.DeletePartialMatch(match)
 	m.closedFor.DeletePartialMatch(match)
 	m.moved.DeletePartialMatch(match)
+	m.repairs.DeletePartialMatch(match)
 }

@@ -52,7 +52,7 @@ func tensileKube() config.VirtualNodeProfile {
 		}}},
 		Tolerations: []corev1.Toleration{anyOf(providerTaint)},
 		Labels:      map[string]string{"virtual-pod": "true"},
-		HandOver: &config.HandOver{Annotation: clusterselector.AnnotationTensileKube, Fields: names(
+		HandOver: &config.HandOver{Annotation: clusterselector.AnnotationTensileKube, Fields: fieldNames(
 			clusterselector.NodeSelector, clusterselector.RequiredNodeAffinity, clusterselector.Tolerations)},
 		Unsupported:  unsupported(ProjectedVolume),
 		StuckReasons: []string{providerFailed},
@@ -65,7 +65,7 @@ func kosmos() config.VirtualNodeProfile {
 		Name:        Kosmos,
 		Nodes:       byLabel("kosmos.io/node", "true"),
 		Tolerations: []corev1.Toleration{exactly("kosmos.io/node", "true", corev1.TaintEffectNoSchedule)},
-		HandOver: &config.HandOver{Annotation: clusterselector.AnnotationKosmos, Fields: names(
+		HandOver: &config.HandOver{Annotation: clusterselector.AnnotationKosmos, Fields: fieldNames(
 			clusterselector.NodeSelector, clusterselector.RequiredNodeAffinity, clusterselector.Tolerations, clusterselector.TopologySpreadConstraints)},
 		Unsupported:  unsupported(),
 		StuckReasons: []string{providerFailed},
@@ -78,7 +78,7 @@ func liqo() config.VirtualNodeProfile {
 		Name:         Liqo,
 		Nodes:        byLabel("liqo.io/type", "virtual-node"),
 		Tolerations:  []corev1.Toleration{exactly("virtual-node.liqo.io/not-allowed", "true", corev1.TaintEffectNoExecute)},
-		Carries:      names(clusterselector.Tolerations, clusterselector.TopologySpreadConstraints),
+		Carries:      fieldNames(clusterselector.Tolerations, clusterselector.TopologySpreadConstraints),
 		Unsupported:  unsupported(),
 		StuckReasons: []string{providerFailed, "OffloadingBackOff", "OffloadingAborted"},
 	}
@@ -92,7 +92,7 @@ func admiralty() config.VirtualNodeProfile {
 			Taint: &config.TaintMatch{Key: providerTaint, Value: "admiralty"}}),
 		Tolerations:  []corev1.Toleration{exactly(providerTaint, "admiralty", corev1.TaintEffectNoSchedule)},
 		Annotations:  map[string]string{"multicluster.admiralty.io/elect": ""},
-		Carries:      names(clusterselector.AllFields()...),
+		Carries:      fieldNames(clusterselector.AllFields()...),
 		Unsupported:  unsupported(),
 		StuckReasons: []string{providerFailed},
 	}
@@ -181,7 +181,7 @@ func exactly(key, value string, effect corev1.TaintEffect) corev1.Toleration {
 	return corev1.Toleration{Key: key, Operator: corev1.TolerationOpEqual, Value: value, Effect: effect}
 }
 
-func names(fields ...clusterselector.Field) []string {
+func fieldNames(fields ...clusterselector.Field) []string {
 	out := make([]string, len(fields))
 	for i, f := range fields {
 		out[i] = string(f)

@@ -26,9 +26,12 @@ func labelled(selector *metav1.LabelSelector, node *corev1.Node) bool {
 }
 
 func tainted(match *config.TaintMatch, node *corev1.Node) bool {
-	return match == nil || slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool {
-		return t.Key == match.Key && (match.Value == "" || t.Value == match.Value) && (match.Effect == "" || t.Effect == match.Effect)
-	})
+	return match == nil || slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return marks(match, &t) })
+}
+
+// marks reports whether a taint is the one by which a node is recognised.
+func marks(match *config.TaintMatch, t *corev1.Taint) bool {
+	return t.Key == match.Key && (match.Value == "" || t.Value == match.Value) && (match.Effect == "" || t.Effect == match.Effect)
 }
 
 // impliedBy reports whether one of the alternatives recognises every node that the term could select.

@@ -56,6 +56,24 @@ func NewCatalog(configured []config.VirtualNodeProfile) *Catalog {
 	return &c
 }
 
+// RestoredBelow returns the catalog with the named profiles handing over all constraints, which Spillway restores in the
+// lower cluster.
+func (c *Catalog) RestoredBelow(names []string) *Catalog {
+	out := Catalog{slices.Clone(c.profiles)}
+	for i, p := range out.profiles {
+		if !slices.Contains(names, p.Name) {
+			continue
+		}
+		restored := *p
+		restored.VirtualNodeProfile.HandOver = &config.HandOver{Annotation: p.HandOver(), Fields: fieldNames(clusterselector.AllFields()...)}
+		if restored.VirtualNodeProfile.HandOver.Annotation == "" {
+			restored.VirtualNodeProfile.HandOver.Annotation = clusterselector.AnnotationTensileKube
+		}
+		out.profiles[i] = &restored
+	}
+	return &out
+}
+
 // ByName returns the profile with a name, or nil.
 func (c *Catalog) ByName(name string) *Profile {
 	for _, p := range c.profiles {
@@ -98,4 +116,42 @@ func (c *Catalog) OfTerm(term *corev1.NodeSelectorTerm) *Profile {
 		}
 	}
 	return nil
+}
+
+// Tolerations returns those of all profiles, without such as others cover.
+func (c *Catalog) Tolerations() []corev1.Toleration {
+	var out []corev1.Toleration
+	for _, p := range c.profiles {
+		for _, t := range p.Tolerations {
+			if slices.ContainsFunc(out, func(have corev1.Toleration) bool { return covers(&have, &t) }) {
+				continue
+			}
+			out = slices.DeleteFunc(out, func(have corev1.Toleration) bool { return covers(&t, &have) })
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// covers reports whether a toleration holds wherever the other does.
+func covers(wide, narrow *corev1.Toleration) bool {
+	if wide.TolerationSeconds != nil || (wide.Effect != "" && wide.Effect != narrow.Effect) {
+		return false
+	}
+	if wide.Operator == corev1.TolerationOpExists {
+		return wide.Key == "" || wide.Key == narrow.Key
+	}
+	return wide.Key == narrow.Key && wide.Operator == narrow.Operator && wide.Value == narrow.Value
+}
+
+// Plain returns the catalog with profiles that move no constraints: they stay on the pod. It is for clusters where
+// nobody restores them.
+func (c *Catalog) Plain() *Catalog {
+	var out Catalog
+	for _, p := range c.profiles {
+		plain := *p
+		plain.VirtualNodeProfile.HandOver = nil
+		out.profiles = append(out.profiles, &plain)
+	}
+	return &out
 }

@@ -234,3 +234,18 @@ func TestLossesAreKnown(t *testing.T) {
 		t.Errorf("a pod without constraints loses %v", got)
 	}
 }
+
+// TestNothingIsLostWhereSpillwayRestores, and only there.
+func TestNothingIsLostWhereSpillwayRestores(t *testing.T) {
+	pod := parse[corev1.Pod](t, `{spec: {nodeSelector: {a: b}, affinity: {podAntiAffinity: {}}, topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]}}`)
+	before := NewCatalog(nil)
+	c := before.RestoredBelow([]string{TensileKube, Liqo})
+	for name, annotation := range map[string]string{TensileKube: clusterselector.AnnotationTensileKube, Liqo: clusterselector.AnnotationTensileKube} {
+		if p := c.ByName(name); len(p.NotHonoured(pod)) > 0 || p.HandOver() != annotation {
+			t.Errorf("%s: %v by %q", name, p.NotHonoured(pod), p.HandOver())
+		}
+	}
+	if len(c.ByName(Kosmos).NotHonoured(pod)) == 0 || len(before.ByName(TensileKube).NotHonoured(pod)) == 0 || before.ByName(Liqo).HandOver() != "" {
+		t.Error("others changed too")
+	}
+}

@@ -32,6 +32,9 @@ func Validate(c *config.VirtualNodes, path *field.Path) field.ErrorList {
 	if c.Outage != "" && !slices.Contains(outages, c.Outage) {
 		errs = append(errs, field.NotSupported(path.Child("outage"), c.Outage, outages))
 	}
+	if known := NewCatalog(c.Profiles).Names(); len(c.RestoredBelow) > 0 {
+		errs = append(errs, oneOf(c.RestoredBelow, known, path.Child("restoredBelow"))...)
+	}
 	for i, key := range c.FixedIPAnnotations {
 		errs = append(errs, validateKey(key, path.Child("fixedIPAnnotations").Index(i))...)
 	}
@@ -64,9 +67,9 @@ func validateProfile(p *config.VirtualNodeProfile, path *field.Path) field.Error
 		if strings.HasPrefix(h.Annotation, "spillway-project.io/") || strings.HasPrefix(h.Annotation, "apps.kruise.io/") {
 			errs = append(errs, field.Invalid(path.Child("handOver", "annotation"), h.Annotation, "is Spillway's own: name the annotation that the provider reads"))
 		}
-		errs = append(errs, oneOf(h.Fields, names(clusterselector.AllFields()...), path.Child("handOver", "fields"))...)
+		errs = append(errs, oneOf(h.Fields, fieldNames(clusterselector.AllFields()...), path.Child("handOver", "fields"))...)
 	}
-	errs = append(errs, oneOf(p.Carries, names(clusterselector.AllFields()...), path.Child("carries"))...)
+	errs = append(errs, oneOf(p.Carries, fieldNames(clusterselector.AllFields()...), path.Child("carries"))...)
 	errs = append(errs, oneOf(p.Unsupported, Features(), path.Child("unsupported"))...)
 	if slices.Contains(p.StuckReasons, "") {
 		errs = append(errs, field.Invalid(path.Child("stuckReasons"), "", "would match every pod: give a status reason"))

@@ -81,7 +81,7 @@ func (p *Pods) adopt(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, list 
 	want := types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
 	view, strays := spread.View{Revision: 1}, []*corev1.Pod{}
 	for i := range list.Items {
-		switch key, facts := state.FromPod(&list.Items[i]); {
+		switch key, facts := p.Facts(&list.Items[i]); {
 		case key == want:
 			view.Pods = append(view.Pods, facts)
 		case facts.Active:
@@ -128,9 +128,15 @@ func (p *Pods) adoptOne(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, te
 		return nil, fmt.Errorf("read node %s: %w", pod.Spec.NodeName, err)
 	}
 	_, facts := state.FromPod(pod)
-	i := spread.Adopt(pod, &node, ws.Spec.Subsets,
-		func(i int) bool { return placement.Unchanged(pod, &ws.Spec.Subsets[i]) },
-		func(i int) bool { return book.HasRoom(facts.Version, i) })
+	i, err := p.pin(ctx, ws, pod)
+	if err != nil {
+		return nil, err
+	}
+	if i < 0 {
+		i = spread.Adopt(pod, &node, ws.Spec.Subsets,
+			func(i int) bool { return placement.Unchanged(pod, &ws.Spec.Subsets[i]) },
+			func(i int) bool { return book.HasRoom(facts.Version, i) })
+	}
 	if i < 0 {
 		return strayed(pod, facts, terms), nil
 	}

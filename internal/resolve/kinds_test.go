@@ -25,6 +25,7 @@ import (
 
 	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/spread"
+	"github.com/spillway-project/spillway/internal/state"
 	"github.com/spillway-project/spillway/internal/workload"
 )
 
@@ -338,7 +339,7 @@ func TestPodsAreNotAdoptedWhereSpillwayIsKeptAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.Away = func(context.Context, string) (bool, error) { return tc.away, nil }
-			got, err := (&Pods{Resolver: w.Resolver, Stem: func() string { return "stem0001" }}).Adoptions(t.Context(), ws)
+			got, err := (&Pods{Pods: state.NewPods(state.Listener{}), Resolver: w.Resolver, Stem: func() string { return "stem0001" }}).Adoptions(t.Context(), ws)
 			if err != nil || len(got) != tc.want {
 				t.Errorf("got %d adoptions, %v; want %d", len(got), err, tc.want)
 			}

@@ -3,6 +3,7 @@ package resolve
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,8 @@ type Pods struct {
 	Resolver *Resolver
 	// Stem draws the random part of a token.
 	Stem func() string
+	// Sites tells subsets of virtual nodes; nil takes all for own nodes.
+	Sites *Sites
 }
 
 // ListSpread implements ledger.Pods: the pods recorded on the WorkloadSpread, among those that the
@@ -36,9 +39,12 @@ func (p *Pods) ListSpread(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) 
 		return spread.View{}, err
 	}
 	want := types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
-	v, err := viewOf(list, func(key types.NamespacedName, _ *spread.Pod) bool { return key == want })
-	if err != nil || ws.Status.ObservedGeneration == ws.Generation {
+	v, err := p.viewOf(list, func(key types.NamespacedName, _ *spread.Pod) bool { return key == want })
+	if err != nil {
 		return v, err
+	}
+	if ws.Status.ObservedGeneration == ws.Generation {
+		return v, p.addPinned(ctx, ws, &v, strays(list, p.Pods))
 	}
 	adoptions, err := p.adopt(ctx, ws, list)
 	if err != nil {
@@ -66,12 +72,17 @@ func (p *Pods) ListOwner(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, o
 		return spread.View{}, err
 	}
 	want := types.NamespacedName{Namespace: ws.Namespace, Name: ws.Name}
-	return viewOf(list, func(key types.NamespacedName, pod *spread.Pod) bool {
+	v, err := p.viewOf(list, func(key types.NamespacedName, pod *spread.Pod) bool {
 		if key != want { // alive, but without an assignment here
 			pod.Subset, pod.Token = "", ""
 		}
 		return pod.Owner == owner.UID
 	})
+	if err != nil {
+		return v, err
+	}
+	found := slices.DeleteFunc(strays(list, p.Pods), func(s state.Stray) bool { return s.Owner.UID != owner.UID })
+	return v, p.addPinned(ctx, ws, &v, found)
 }
 
 // listPods reads pods live. The list is consistent: it shows every pod that was stored before the
@@ -89,14 +100,14 @@ func (r *Resolver) listPods(ctx context.Context, namespace string, selector *met
 }
 
 // viewOf reduces a list to the pods that keep accepts.
-func viewOf(list *corev1.PodList, keep func(types.NamespacedName, *spread.Pod) bool) (spread.View, error) {
+func (p *Pods) viewOf(list *corev1.PodList, keep func(types.NamespacedName, *spread.Pod) bool) (spread.View, error) {
 	revision, err := state.Revision(list.ResourceVersion)
 	if err != nil {
 		return spread.View{}, fmt.Errorf("read a list of pods: %w", err)
 	}
 	v := spread.View{Revision: revision}
 	for i := range list.Items {
-		if key, pod := state.FromPod(&list.Items[i]); keep(key, pod) {
+		if key, pod := p.Facts(&list.Items[i]); keep(key, pod) {
 			v.Pods = append(v.Pods, pod)
 		}
 	}

@@ -85,7 +85,7 @@ func (s *Sites) Of(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) ([]Site
 	}
 	sites, err := s.look(ctx, ws)
 	if err != nil {
-		return nil, fmt.Errorf("list nodes to find out what the subsets of WorkloadSpread %s/%s are: %w", ws.Namespace, ws.Name, err)
+		return nil, fmt.Errorf("find out what the subsets of WorkloadSpread %s/%s are: %w", ws.Namespace, ws.Name, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,13 +97,9 @@ func (s *Sites) Of(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) ([]Site
 }
 
 func (s *Sites) look(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) ([]Site, error) {
-	var list corev1.NodeList
-	if err := s.Reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, err //nolint:wrapcheck // wrapped by Of
-	}
-	nodes := make([]*corev1.Node, len(list.Items))
-	for i := range list.Items {
-		nodes[i] = &list.Items[i]
+	nodes, err := Nodes(ctx, s.Reader)
+	if err != nil {
+		return nil, err
 	}
 	override, _ := s.Catalog.Override(ws)
 	hold := OutageOf(ws, s.Outage) == v1alpha1.OutageHold
@@ -118,6 +114,19 @@ func (s *Sites) look(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) ([]Si
 		sites[i].finish(hold)
 	}
 	return sites, nil
+}
+
+// Nodes lists all nodes. They are shared with the reader's cache and must not be written to.
+func Nodes(ctx context.Context, reader client.Reader) ([]*corev1.Node, error) {
+	var list corev1.NodeList
+	if err := reader.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	nodes := make([]*corev1.Node, len(list.Items))
+	for i := range list.Items {
+		nodes[i] = &list.Items[i]
+	}
+	return nodes, nil
 }
 
 // finish derives the rest from the nodes.

@@ -124,3 +124,44 @@ func (b *Book) HasRoom(version string, i int) bool {
 	p := b.pages[version]
 	return p == nil || b.room(i, p.entries[i].replicas, p.entries[i].claimed()) != 0
 }
+
+// Pinned finds the subset whose pin a pod's required node terms carry: the first, in order, whose own required term is in
+// each of them, of those for which among answers true. A pin is in the pod's spec, which nobody can overwrite. The result
+// is -1 for none.
+func Pinned(required *corev1.NodeSelector, subsets []appsv1alpha1.WorkloadSpreadSubset, among func(i int) bool) int {
+	if required == nil {
+		return -1
+	}
+	for i := range subsets {
+		if pin := subsets[i].RequiredNodeSelectorTerm; pin != nil && among(i) && carries(required, pin) {
+			return i
+		}
+	}
+	return -1
+}
+
+func carries(required *corev1.NodeSelector, pin *corev1.NodeSelectorTerm) bool {
+	found := false
+	for i := range required.NodeSelectorTerms {
+		t := &required.NodeSelectorTerms[i]
+		if len(t.MatchExpressions) == 0 && len(t.MatchFields) == 0 {
+			continue // matches no node (Kubernetes API)
+		}
+		if !containsAll(t.MatchExpressions, pin.MatchExpressions) || !containsAll(t.MatchFields, pin.MatchFields) {
+			return false
+		}
+		found = true
+	}
+	return found
+}
+
+func containsAll(have, want []corev1.NodeSelectorRequirement) bool {
+	for i := range want {
+		if !slices.ContainsFunc(have, func(h corev1.NodeSelectorRequirement) bool {
+			return h.Key == want[i].Key && h.Operator == want[i].Operator && slices.Equal(h.Values, want[i].Values)
+		}) {
+			return false
+		}
+	}
+	return true
+}

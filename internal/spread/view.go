@@ -34,6 +34,8 @@ type Pod struct {
 	Trouble Trouble
 	// Cost is the pod's deletion cost.
 	Cost Cost
+	// Lost: metadata of the pod was overwritten, and what stands here is remembered.
+	Lost bool
 	// Standing is what decides which of several pods a ReplicaSet's controller removes first.
 	Standing Standing
 }

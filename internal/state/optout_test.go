@@ -23,7 +23,7 @@ func TestNothingIsDoneToPodsThatOptedOut(t *testing.T) {
 		p.Labels[v1alpha1.LabelAdmission] = v1alpha1.AdmissionDisabled
 		p.Annotations, p.Spec.NodeName = nil, "n"
 	})
-	if _, is := strayOf(runs); is {
+	if _, is := StrayOf(runs); is {
 		t.Error("a pod that opted out is to be adopted")
 	}
 }

@@ -32,6 +32,8 @@ type Pods struct {
 	spreads  map[types.NamespacedName]*roster
 	// where finds a pod's roster again when its record changes or it goes.
 	where map[types.UID]types.NamespacedName
+	// memory of pods on virtual nodes.
+	memory map[types.UID]*remembered
 	// strays are the pods that could be adopted, by namespace.
 	strays map[string]map[types.UID]Stray
 
@@ -54,6 +56,8 @@ type roster struct {
 	// A pod may come and go between two commits; its claim would never be seen to have become a pod.
 	gone    []*spread.Pod
 	changed chan struct{} // closed at the next change
+	// lost is what pods lack of their metadata.
+	lost map[types.UID]lost
 }
 
 // goneKept is the number of pods that are remembered when they are gone: more than come and go
@@ -84,6 +88,7 @@ func NewPods(listen Listener) *Pods {
 	return &Pods{
 		spreads: make(map[types.NamespacedName]*roster),
 		where:   make(map[types.UID]types.NamespacedName),
+		memory:  make(map[types.UID]*remembered),
 		strays:  make(map[string]map[types.UID]Stray),
 		listen:  listen,
 	}

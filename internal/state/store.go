@@ -21,10 +21,8 @@ func (p *Pods) Update(obj any) error {
 	if err != nil {
 		return err
 	}
-	key, facts := FromPod(pod)
 	p.mu.Lock()
-	touched := p.put(pod.UID, key, facts)
-	stray, strayed := p.stray(pod.Namespace, pod.UID, pod)
+	touched, stray, strayed := p.take(pod)
 	p.revision = max(p.revision, revision)
 	p.mu.Unlock()
 	p.tell(touched...)
@@ -32,6 +30,22 @@ func (p *Pods) Update(obj any) error {
 		p.listen.Strayed(stray)
 	}
 	return nil
+}
+
+// take files a pod, and returns the WorkloadSpreads whose pods that changed, and whether it is a new stray. The lock is
+// held.
+func (p *Pods) take(pod *corev1.Pod) (touched []types.NamespacedName, s Stray, strayed bool) {
+	key, facts := FromPod(pod)
+	p.remember(pod, key, facts)
+	key = p.heal(pod, key, facts)
+	touched = p.put(pod.UID, key, facts)
+	p.mislay(pod, key, facts)
+	if key != (types.NamespacedName{}) {
+		p.stray(pod.Namespace, pod.UID, nil)
+		return touched, Stray{}, false
+	}
+	s, strayed = p.stray(pod.Namespace, pod.UID, pod)
+	return touched, s, strayed
 }
 
 // Delete takes in that a pod is gone.
@@ -42,6 +56,7 @@ func (p *Pods) Delete(obj any) error {
 	}
 	p.mu.Lock()
 	touched := p.put(pod.UID, types.NamespacedName{}, nil)
+	delete(p.memory, pod.UID)
 	p.stray(pod.Namespace, pod.UID, nil)
 	p.revision = max(p.revision, revision)
 	p.mu.Unlock()
@@ -84,10 +99,15 @@ func (p *Pods) Replace(list []any, resourceVersion string) error {
 			return err
 		}
 		listed[pod.UID] = struct{}{}
-		key, facts := FromPod(pod)
-		note(p.put(pod.UID, key, facts))
-		if s, ok := p.stray(pod.Namespace, pod.UID, pod); ok {
+		changed, s, strayed := p.take(pod)
+		note(changed)
+		if strayed {
 			strays = append(strays, s)
+		}
+	}
+	for uid := range p.memory {
+		if _, ok := listed[uid]; !ok {
+			delete(p.memory, uid)
 		}
 	}
 	for uid := range p.where {
@@ -121,6 +141,7 @@ func (p *Pods) put(uid types.UID, key types.NamespacedName, facts *spread.Pod) [
 			r.bury(r.pods[uid])
 		}
 		delete(r.pods, uid)
+		delete(r.lost, uid)
 		delete(p.where, uid)
 		r.wake()
 		touched = append(touched, old)

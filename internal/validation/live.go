@@ -121,7 +121,8 @@ func matchesTerm(t *corev1.NodeSelectorTerm, n *corev1.Node) bool {
 	return err == nil && selector.Match(n)
 }
 
-// besidePin names the scheduling fields that a patch sets although the subset has a pin of its own.
+// besidePin names the scheduling fields that a patch sets although the subset has a pin of its own. Of tolerations, which
+// a patch replaces in any case, package lint warns.
 func besidePin(s *appsv1alpha1.WorkloadSpreadSubset) []string {
 	if s.RequiredNodeSelectorTerm == nil && len(s.PreferredNodeSelectorTerms) == 0 && len(s.Tolerations) == 0 {
 		return nil
@@ -133,7 +134,7 @@ func besidePin(s *appsv1alpha1.WorkloadSpreadSubset) []string {
 		return nil // an error elsewhere
 	}
 	var out []string
-	for _, name := range []string{"affinity", "nodeSelector", "tolerations"} {
+	for _, name := range []string{"affinity", "nodeSelector"} {
 		if v, ok := patch.Spec[name]; ok && string(v) != "null" {
 			out = append(out, "spec."+name)
 		}

@@ -67,7 +67,7 @@ func TestWarnings(t *testing.T) {
 		"no node matches":           {"requiredNodeSelectorTerm: {matchExpressions: [{key: other, operator: Exists}]}", Live{Nodes: []*corev1.Node{own}}, "no node matches it now"},
 		"no nodes at all":           {term, Live{Nodes: []*corev1.Node{}}, "no node matches it now"},
 		"nodes are not known":       {term, Live{}, ""},
-		"tolerations in the patch":  {term + ", patch: {spec: {tolerations: [{operator: Exists}]}}", Live{}, "sets spec.tolerations beside"},
+		"a selector in the patch":   {term + ", patch: {spec: {nodeSelector: {a: b}}}", Live{}, "sets spec.nodeSelector beside"},
 		"affinity in the patch":     {"tolerations: [{operator: Exists}], patch: {spec: {affinity: {nodeAffinity: {}}}}", Live{}, "sets spec.affinity beside"},
 		"affinity taken away":       {term + ", patch: {spec: {affinity: null}}", Live{}, ""},
 		"a patch instead of a pin":  {"patch: {spec: {nodeSelector: {a: b}}}", Live{}, ""},

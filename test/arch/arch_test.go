@@ -36,6 +36,7 @@ var tiers = map[string]tier{
 
 	"internal/delta":      decisions,
 	"internal/fit":        decisions,
+	"internal/lint":       decisions,
 	"internal/placement":  decisions,
 	"internal/provider":   decisions,
 	"internal/sidecar":    decisions,
@@ -66,7 +67,7 @@ var tiers = map[string]tier{
 // standard library and this module. Higher tiers are free.
 var mayImport = map[tier][]string{
 	contract:  {"k8s.io/api", "k8s.io/apimachinery"},
-	decisions: {"k8s.io/api", "k8s.io/apimachinery", "k8s.io/component-helpers", "github.com/openkruise/kruise-api"},
+	decisions: {"k8s.io/api", "k8s.io/apimachinery", "k8s.io/component-helpers", "github.com/openkruise/kruise-api", "go.yaml.in/yaml/v3"},
 }
 
 // contractModules is what k8s.io/api and k8s.io/apimachinery need themselves. Authors of

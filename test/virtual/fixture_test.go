@@ -86,12 +86,17 @@ func (f *fixture) virtualFirst(virtual int, annotations map[string]string) {
 	f.Helper()
 	ws := f.workloadSpreadOf([2]string{"virtual", "own"}, virtual)
 	ws.Annotations = annotations
+	ws.Spec.ScheduleStrategy = adaptive()
+	f.create(ws)
+}
+
+// adaptive moves pods that cannot start after two seconds.
+func adaptive() appsv1alpha1.WorkloadSpreadScheduleStrategy {
 	seconds := int32(2)
-	ws.Spec.ScheduleStrategy = appsv1alpha1.WorkloadSpreadScheduleStrategy{
+	return appsv1alpha1.WorkloadSpreadScheduleStrategy{
 		Type:     appsv1alpha1.AdaptiveWorkloadSpreadScheduleStrategyType,
 		Adaptive: &appsv1alpha1.AdaptiveWorkloadSpreadStrategy{RescheduleCriticalSeconds: &seconds},
 	}
-	f.create(ws)
 }
 
 // workloadSpreadOf has two subsets, of which the first has a limit.

@@ -43,6 +43,8 @@ type Mutator struct {
 	Cluster string
 	// Sites tells subsets of virtual nodes; nil takes all for own nodes.
 	Sites *resolve.Sites
+	// Placements serves pods that no WorkloadSpread selects; nil leaves them as they are.
+	Placements *Placements
 	// Injector adds sidecars once the pod has its place; nil adds none.
 	Injector Injector
 }
@@ -84,8 +86,8 @@ func (m *Mutator) Review(ctx context.Context, request *admissionv1.AdmissionRequ
 		// It has its subset and its sidecars already, and a provider may not cope with more of them.
 		return review.Verdict{Reason: v1alpha1.ReasonPlacedElsewhere}, nil
 	}
-	var warnings []string
-	placed, reason, err := m.placed(ctx, &received, request, &warnings)
+	a := answer{withdraw: func() {}}
+	placed, reason, err := m.placed(ctx, &received, request, &a)
 	if verdict, no := refused(err); no {
 		return verdict, nil
 	}
@@ -93,13 +95,23 @@ func (m *Mutator) Review(ctx context.Context, request *admissionv1.AdmissionRequ
 		return review.Verdict{}, err
 	}
 	verdict, err := m.inject(ctx, &received, placed, reason, request)
-	verdict.Warnings = append(warnings, verdict.Warnings...)
+	if err != nil || verdict.Refusal != nil {
+		a.withdraw()
+	}
+	verdict.Warnings = append(a.warnings, verdict.Warnings...)
 	return verdict, err
 }
 
-// placed returns the pod with its place: the pod as received if nothing in it changes. Warnings for the user are
-// appended.
-func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest, warnings *[]string) (*corev1.Pod, v1alpha1.Reason, error) {
+// answer collects what goes with the placed pod.
+type answer struct {
+	// warnings for the user.
+	warnings []string
+	// withdraw gives the pod's place back, if it has one.
+	withdraw func()
+}
+
+// placed returns the pod with its place: the pod as received if nothing in it changes.
+func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *admissionv1.AdmissionRequest, a *answer) (*corev1.Pod, v1alpha1.Reason, error) {
 	if received.Spec.NodeName != "" {
 		return received, v1alpha1.ReasonPodBound, nil
 	}
@@ -107,24 +119,19 @@ func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *adm
 	if err != nil {
 		return nil, "", review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	}
-	if _, recorded := received.Annotations[v1alpha1.AnnotationMatched]; match == nil && !recorded {
-		return received, v1alpha1.ReasonNotManaged, nil
+	if match == nil {
+		return m.unmanaged(ctx, received, request, a)
 	}
 	decided := received.DeepCopy()
-	reason, err := m.decide(ctx, decided, match, request, warnings)
+	reason, err := m.decide(ctx, decided, match, request, a)
 	if err != nil {
 		return nil, "", fault(err)
 	}
 	return decided, reason, nil
 }
 
-// decide changes the pod to what it should be. Without a place it only loses a record that nothing
-// backs.
-func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest, warnings *[]string) (v1alpha1.Reason, error) {
-	if match == nil {
-		placement.Strip(pod)
-		return v1alpha1.ReasonNotManaged, nil
-	}
+// decide changes the pod to what it should be. Without a place it only loses what a copied manifest brought along.
+func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest, a *answer) (v1alpha1.Reason, error) {
 	site, err := m.look(ctx, pod, match, request.Namespace)
 	if err != nil {
 		return "", err
@@ -145,7 +152,7 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 	}
 	dry := request.DryRun != nil && *request.DryRun
 	passed := site.named(grant)
-	*warnings = notEligible(passed)
+	a.warnings = notEligible(passed)
 	if grant.Outcome != spread.Placed {
 		placement.Release(pod)
 		if !dry {
@@ -158,7 +165,10 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 		m.Ledger.Withdraw(grant, match.Version)
 		return "", fmt.Errorf("place a pod of %s/%s by WorkloadSpread %s: %w", request.Namespace, match.Owner.Name, grant.Spread.Name, err)
 	}
-	*warnings = append(*warnings, told...)
+	a.warnings = append(a.warnings, told...)
+	if !dry {
+		a.withdraw = func() { m.Ledger.Withdraw(grant, match.Version) }
+	}
 	if !dry && !grant.Repeated {
 		m.Teller.Placed(match.Spread, grant.Terms.Name(grant.Subset), passed)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -120,10 +121,15 @@ func newBenchOf(t testing.TB, objects string, now clock.Clock) *bench {
 		}
 	}
 	builder := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(&appsv1alpha1.WorkloadSpread{})
+	if !strings.Contains(objects, "kind: Namespace") {
+		for _, name := range []string{"ns", "other"} {
+			objects += "\n---\n{apiVersion: v1, kind: Namespace, metadata: {name: " + name + "}}"
+		}
+	}
 	for text := range strings.SplitSeq(objects, "---") {
 		o := map[string]client.Object{
 			"Deployment": &appsv1.Deployment{}, "ReplicaSet": &appsv1.ReplicaSet{}, "StatefulSet": &appsv1.StatefulSet{},
-			"Job": &batchv1.Job{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{}, "Node": &corev1.Node{},
+			"Job": &batchv1.Job{}, "WorkloadSpread": &appsv1alpha1.WorkloadSpread{}, "Node": &corev1.Node{}, "Namespace": &corev1.Namespace{},
 			"PersistentVolumeClaim": &corev1.PersistentVolumeClaim{}, "PersistentVolume": &corev1.PersistentVolume{}, "StorageClass": &storagev1.StorageClass{},
 		}[parse[metav1.TypeMeta](t, text).Kind]
 		if err := yaml.Unmarshal([]byte(text), o); err != nil {
@@ -148,7 +154,8 @@ func newBenchOf(t testing.TB, objects string, now clock.Clock) *bench {
 	b := &bench{TB: t, client: c, told: &told{}}
 	b.mutator = &pod.Mutator{
 		Resolver: resolver, Differ: new(delta.Differ), Teller: b.told, Clock: now, Stem: stem, Log: logr.Discard(),
-		Sites: &resolve.Sites{Reader: c, Live: c, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Outage: v1alpha1.OutageReplace, Clock: now},
+		Sites:      &resolve.Sites{Reader: c, Live: c, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Outage: v1alpha1.OutageReplace, Clock: now},
+		Placements: &pod.Placements{Reader: c, Namespaces: &state.Namespaces{Cache: c, Live: c}, Catalog: provider.NewCatalog(nil), FixedIPAnnotations: []string{"example.com/ip"}, Clock: now},
 		Ledger: ledger.New(ledger.Options{
 			Spreads:   &resolve.Spreads{Reader: c, Direct: c, Writer: c.Status()},
 			Pods:      &resolve.Pods{Pods: state.NewPods(state.Listener{}), Resolver: resolver, Stem: stem},
@@ -420,5 +427,26 @@ func BenchmarkUnmanaged(b *testing.B) {
 		if _, err := bn.mutator.Review(b.Context(), request); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// awaitClaims waits until the subsets of the pods' version have so many claims.
+func (b *bench) awaitClaims(want ...int) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), 5*time.Second)
+	defer cancel()
+	var got []int
+	if err := wait.PollUntilContextCancel(ctx, 5*time.Millisecond, true, func(ctx context.Context) (bool, error) {
+		var ws appsv1alpha1.WorkloadSpread
+		if err := b.client.Get(ctx, types.NamespacedName{Namespace: "ns", Name: "ws"}, &ws); err != nil {
+			return false, nil
+		}
+		got = nil
+		for _, s := range ws.Status.VersionedSubsetStatuses["h1"] {
+			got = append(got, len(s.CreatingPods))
+		}
+		return slices.Equal(got, want), nil
+	}); err != nil {
+		b.Errorf("claims %v, want %v: %v", got, want, err)
 	}
 }

@@ -158,6 +158,7 @@ func TestAPodWithoutAController(t *testing.T) {
 // the creation is tried again.
 func TestNamespacesThatTheCacheDoesNotKnow(t *testing.T) {
 	b := newBench(t)
+	b.mutator.Placements = nil
 	in := func(ns string) func(*admissionv1.AdmissionRequest) {
 		return func(r *admissionv1.AdmissionRequest) { r.Namespace = ns }
 	}
@@ -220,4 +221,24 @@ func TestAClashIsAVerdict(t *testing.T) {
 	if err != nil || verdict.Refusal == nil || verdict.Refusal.Code != http.StatusUnprocessableEntity || verdict.Reason != v1alpha1.ReasonSidecarNameTaken {
 		t.Errorf("got %+v, %v", verdict, err)
 	}
+}
+
+// TestARefusedPodGivesItsPlaceBack: the first two go to own nodes, the third would go where its sidecar clashes.
+func TestARefusedPodGivesItsPlaceBack(t *testing.T) {
+	b := newBench(t)
+	b.withSidecars(nil, agentSet)
+	clash := strings.Replace(webPod, "name: main", "name: agent", 1)
+	for range 2 {
+		if _, _, err := b.admit(b.json(clash), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verdict, err := b.mutator.Review(t.Context(), &admissionv1.AdmissionRequest{
+		UID: "u", Namespace: "ns", Operation: admissionv1.Create, Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"},
+		Object: runtime.RawExtension{Raw: b.json(clash)},
+	})
+	if err != nil || verdict.Refusal == nil {
+		t.Fatalf("got %+v, %v", verdict, err)
+	}
+	b.awaitClaims(2, 0)
 }

@@ -29,9 +29,14 @@ func lost(pod *corev1.Pod, plan placement.Plan) (fields []clusterselector.Field,
 	return fields, warnings
 }
 
-// refused turns constraints that cannot be read or kept into a refusal: they are the pod's own fault, and without
-// them it might run where its author forbade it, whatever the failure policy.
+// refused turns a pod that cannot have what it asks for, and constraints that cannot be read or kept, into a refusal:
+// they are the pod's own fault, and without them it might run where its author forbade it, whatever the failure policy.
 func refused(err error) (review.Verdict, bool) {
+	if refusal := new(placement.Refusal); errors.As(err, &refusal) {
+		verdict := review.Refuse(metav1.StatusReasonInvalid, http.StatusUnprocessableEntity, refusal.Message)
+		verdict.Reason = refusal.Reason
+		return verdict, true
+	}
 	if wrong := new(clusterselector.FormatError); !errors.As(err, &wrong) && !errors.Is(err, clusterselector.ErrTooLarge) {
 		return review.Verdict{}, false
 	}

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/lint"
 	"github.com/spillway-project/spillway/internal/sidecar"
 	"github.com/spillway-project/spillway/internal/state"
 	"github.com/spillway-project/spillway/internal/validation"
@@ -63,7 +64,7 @@ func (v *Validator) Review(ctx context.Context, request *admissionv1.AdmissionRe
 		status := apierrors.NewInvalid(schema.GroupKind{Group: sidecar.GroupVersion.Group, Kind: sidecar.Kind}, s.Name, errs).Status()
 		return review.Verdict{Refusal: &status, Reason: v1alpha1.ReasonInvalidSpec}, nil
 	}
-	out := review.Verdict{Warnings: validation.Warnings(s)}
+	out := review.Verdict{Warnings: append(validation.Warnings(s), lint.Warnings(request.Object.Raw)...)}
 	if pin, missing, err := v.missingPin(ctx, s); err != nil {
 		return review.Verdict{}, review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	} else if missing {

@@ -20,6 +20,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/lint"
 	"github.com/spillway-project/spillway/internal/provider"
 	"github.com/spillway-project/spillway/internal/resolve"
 	"github.com/spillway-project/spillway/internal/validation"
@@ -78,7 +79,7 @@ func (v *Validator) Review(ctx context.Context, request *admissionv1.AdmissionRe
 	if len(errs) > 0 {
 		return refuse(&ws, request, errs, nil), nil
 	}
-	return review.Verdict{Warnings: warnings}, nil
+	return review.Verdict{Warnings: append(warnings, lint.Warnings(request.Object.Raw)...)}, nil
 }
 
 // compare checks the object against the cluster as it is. What cannot be read is not compared: the

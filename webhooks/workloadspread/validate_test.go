@@ -19,7 +19,7 @@ import (
 
 func object(t *testing.T, name, spec string) []byte {
 	t.Helper()
-	raw, err := yaml.YAMLToJSON([]byte("{metadata: {name: " + name + ", namespace: ns}, spec: " + spec + "}"))
+	raw, err := yaml.YAMLToJSON([]byte("{apiVersion: apps.kruise.io/v1alpha1, kind: WorkloadSpread, metadata: {name: " + name + ", namespace: ns}, spec: " + spec + "}"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +36,7 @@ const (
 const (
 	misnamed = `{targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, subsets: [{name: a, patch: {spec: {containers: [{name: mian, env: [{name: A, value: b}]}]}}}]}`
 	nowhere  = `{targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, subsets: [{name: a, requiredNodeSelectorTerm: {matchExpressions: [{key: x, operator: Exists}]}}]}`
+	slipped  = `{targetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, subsets: [{name: a, patch: {spec: {requiredNodeSelectorTerm: {matchExpressions: [{key: x, operator: Exists}]}}}}]}`
 
 	webDeployment = `{metadata: {name: web, namespace: ns}, spec: {template: {spec: {containers: [{name: main, image: app}]}}}}`
 )
@@ -44,6 +45,7 @@ func TestReview(t *testing.T) {
 	for name, tc := range map[string]struct {
 		operation             admissionv1.Operation
 		name, spec, old, want string
+		warns                 string
 	}{
 		"a good one":                                 {operation: admissionv1.Create, name: "ws", spec: onWeb},
 		"a bad one":                                  {operation: admissionv1.Create, name: "ws", spec: quoted, want: "spec.subsets[0].maxReplicas"},
@@ -54,7 +56,8 @@ func TestReview(t *testing.T) {
 		"the target of another":                      {operation: admissionv1.Create, name: "ws", spec: onOther, want: "WorkloadSpread first spreads this workload already"},
 		"its own target":                             {operation: admissionv1.Update, name: "first", spec: onOther, old: workers},
 		"the target of another, filtered on one end": {operation: admissionv1.Create, name: "ws", spec: workers, want: "WorkloadSpread first"},
-		"a subset without nodes":                     {operation: admissionv1.Create, name: "ws", spec: nowhere},
+		"a subset without nodes":                     {operation: admissionv1.Create, name: "ws", spec: nowhere, warns: "no node matches"},
+		"a term that slipped into the patch":         {operation: admissionv1.Create, name: "ws", spec: slipped, warns: "move it to spec.subsets[0].requiredNodeSelectorTerm"},
 		"no object":                                  {operation: admissionv1.Create, name: "ws", spec: "[]", want: "read the WorkloadSpread"},
 		"a patch that its target cannot take":        {operation: admissionv1.Create, name: "ws", spec: misnamed, want: `container "mian" has no image`},
 		"a deletion":                                 {operation: admissionv1.Delete, name: "ws", spec: quoted},
@@ -87,7 +90,7 @@ func TestReview(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if tc.operation == admissionv1.Create && tc.spec == nowhere && (len(verdict.Warnings) != 1 || !strings.Contains(verdict.Warnings[0], "no node matches")) {
+			if tc.warns != "" && (len(verdict.Warnings) != 1 || !strings.Contains(verdict.Warnings[0], tc.warns)) {
 				t.Errorf("warnings %q", verdict.Warnings)
 			}
 			switch {

@@ -7,20 +7,25 @@ import (
 
 // VirtualNodes configures how virtual nodes are recognised and served.
 type VirtualNodes struct {
-	// handOver makes pods that go to subsets of virtual nodes ready for the nodes' provider: their constraints move
-	// into the annotation that it reads, and they get what it asks for. Default false.
+	// handOver makes pods that go to virtual nodes ready for the nodes' provider: their constraints move
+	// into the annotation that it reads, and they get what it asks for. Default true.
 	HandOver *bool `json:"handOver,omitempty"`
 	// outage says what becomes of pods on virtual nodes that are not ready, where a WorkloadSpread does not say it
 	// itself: Hold (they stay, however long that takes) or Replace (Kubernetes evicts them, and new ones pass the
 	// subset over while none of its nodes is ready). Default Replace.
 	// +kubebuilder:validation:Enum=Hold;Replace
 	Outage string `json:"outage,omitempty"`
+	// restoredBelow names profiles in whose lower clusters Spillway runs in the member role: all constraints are
+	// handed over and arrive. A profile without a hand-over of its own gets one, by the annotation clusterSelector.
+	// Default: none.
+	// +listType=atomic
+	RestoredBelow []string `json:"restoredBelow,omitempty"`
 	// profiles are kinds of virtual nodes in addition to the built-in ones, and before them: the first that matches
 	// a node wins. One with the name of a built-in profile takes its place.
 	// +listType=atomic
 	Profiles []VirtualNodeProfile `json:"profiles,omitempty"`
-	// fixedIPAnnotations are keys of annotations that give a pod a fixed address. Such a pod is not placed on virtual
-	// nodes. Default: none.
+	// fixedIPAnnotations are keys of annotations that give a pod a fixed address. Such a pod is not placed into a subset
+	// of virtual nodes; one that asks for virtual nodes itself is refused. Default: none.
 	// +listType=atomic
 	FixedIPAnnotations []string `json:"fixedIPAnnotations,omitempty"`
 }

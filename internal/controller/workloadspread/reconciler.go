@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/recorder"
@@ -44,8 +45,12 @@ type Reconciler struct {
 	// Sites tells subsets of virtual nodes; nil takes all for own nodes.
 	Sites *resolve.Sites
 
-	strays judgements
-	judged eligibility
+	// Clock spaces repairs.
+	Clock clock.PassiveClock
+
+	strays   judgements
+	judged   eligibility
+	patience patience
 }
 
 // passTimeout bounds one pass, the attempts to write included.
@@ -123,6 +128,9 @@ func (p *pass) run(ctx context.Context) error {
 	// 4. What follows from it, now that it is written.
 	p.turned(seen.Adaptation.Turns)
 	p.move(ctx, seen.Adaptation)
+	if err := p.repair(ctx); err != nil {
+		return err
+	}
 	if err := p.recost(ctx); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ const (
 // recost writes the deletion costs that would make a scale-in take the wrong pods.
 func (p *pass) recost(ctx context.Context) error {
 	view := p.Pods.View(p.key)
+	p.patience.keep(p.key, view)
 	if !heeded(view) {
 		return nil
 	}
@@ -44,6 +45,9 @@ func (p *pass) recost(ctx context.Context) error {
 		if n == recostsMost {
 			p.wake(recostPause)
 			return nil
+		}
+		if c.Pod.Lost || !p.patience.cost(p.key, c.Pod.UID, strconv.Itoa(int(c.Cost))) {
+			continue // its metadata is overwritten from below
 		}
 		if err := p.writeCost(ctx, c); err != nil {
 			p.warn(p.ws, v1alpha1.ReasonPatchPodDeletionCostFailed, "Pod %s: %v", c.Pod.Name, err)
@@ -71,6 +75,7 @@ func (p *pass) writeCost(ctx context.Context, c spread.Recost) error {
 	}
 	changed, err := p.annotate(ctx, p.key.Namespace, c.Pod, annotations)
 	if changed {
+		p.patience.undoCost(p.key, c.Pod.UID)
 		p.wake(recostPause)
 	}
 	return err
@@ -104,6 +109,7 @@ func (r *Reconciler) forget(ctx context.Context, key types.NamespacedName) error
 	r.Metrics.Forget(key)
 	r.strays.forget(key)
 	r.judged.forget(key)
+	r.patience.forget(key)
 	for _, pod := range r.Pods.View(key).Pods {
 		if !pod.Active || !pod.Cost.Written {
 			continue

@@ -1,0 +1,2 @@
+// Package docs checks the documentation: every example in it works.
+package docs
