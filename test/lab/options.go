@@ -13,9 +13,9 @@ import (
 type Options struct {
 	// OwnNodes are the cluster's own nodes, simulated by kwok: their pods run without processes.
 	// Nil means one group of three; empty means none.
-	OwnNodes []NodeGroup `json:"ownNodes,omitempty"`
+	OwnNodes []NodeGroup `json:"ownNodes,omitzero"`
 	// VirtualNodes stand for other clusters. Nil means one, of profile tensile-kube; empty means none.
-	VirtualNodes []VirtualNode `json:"virtualNodes,omitempty"`
+	VirtualNodes []VirtualNode `json:"virtualNodes,omitzero"`
 	// WithoutSystemNode leaves out the node whose pods are processes.
 	WithoutSystemNode bool `json:"withoutSystemNode,omitempty"`
 	// WithoutCertManager leaves out cert-manager and its CRDs.

@@ -1,6 +1,6 @@
 // Package virtual proves what Spillway does for pods on virtual nodes, with two real clusters: the upper one, where
 // workloads are created and spread, and the member, where the providers of the virtual nodes create their pods. The
-// chart is installed in both, with the roles upper and member.
+// chart is installed in both, with the roles both and member.
 package virtual
 
 import (
@@ -48,8 +48,17 @@ func TestMain(m *testing.M) {
 		fmt.Println("virtual: nothing to do with -short")
 		return
 	}
+	// Tests wait for clusters more than they work.
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		if err := parallel.Value.Set("6"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+	}
 	ssd := lab.NodeGroup{Name: "below", Count: 3, Labels: map[string]string{"disk": "ssd", "zone": "a"}}
 	os.Exit(labtest.MainWithMember(m, lab.Options{
+		// By default nodes are given up one by one, every ten seconds, and none at all while most are not ready.
+		ControllerManagerArgs: []string{"--node-eviction-rate=100", "--unhealthy-zone-threshold=1"},
 		OwnNodes: []lab.NodeGroup{{
 			Name: "own", Count: 3, Capacity: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1000")}, Labels: map[string]string{ownLabel: "true"},
 			Taints: []corev1.Taint{{Key: ownTaint, Value: "true", Effect: corev1.TaintEffectNoSchedule}},
@@ -65,7 +74,9 @@ bindToPodIP: true
 nodeSelector: {lab.spillway-project.io/system: "true"}
 tolerations: [{key: lab.spillway-project.io/system, operator: Exists}]
 `
+	// Role both does all that upper does, and must not restore what it set aside itself.
 	upperValues = both + `
+role: both
 config:
   workloadSpread: {hold: 12s}
   virtualNodes:

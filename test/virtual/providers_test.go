@@ -21,7 +21,7 @@ func TestProviders(t *testing.T) {
 		t.Run(string(profile), func(t *testing.T) {
 			t.Parallel()
 			for name, test := range map[string]func(*testing.T, lab.Profile){
-				"route": route, "restore": restore, "container added below": containerAdded,
+				"route": route, "restore": restore, "metadata overwritten": overwritten, "container added below": containerAdded,
 				"stuck below": stuck, "refused": refused, "outage Hold": outageHold, "outage Replace": outageReplace,
 			} {
 				t.Run(name, func(t *testing.T) { t.Parallel(); test(t, profile) })

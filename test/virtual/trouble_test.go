@@ -96,6 +96,32 @@ func (f *fixture) moved(from types.UID) {
 	}
 }
 
+// overwritten: statuses take the annotations off, again and again. The counts stay exact meanwhile, what comes is placed
+// by them, and the surplus goes first.
+func overwritten(t *testing.T, profile lab.Profile) {
+	f := newFixture(t, profile, lab.Knobs{OverwriteAnnotations: map[string]string{}})
+	f.spread(2)
+	f.deployment(4, "{}")
+	f.split(2, 2)
+	f.onVirtual("without its record", func(p *corev1.Pod) error {
+		if v1alpha1.IsRecorded(p.Annotations) {
+			return errors.New("it has it")
+		}
+		return nil
+	})
+	f.scale(6)
+	f.split(2, 4)
+	f.scale(3)
+	f.split(2, 1)
+	f.turn(lab.Knobs{})
+	f.onVirtual("with its record again", func(p *corev1.Pod) error {
+		if r, ok := v1alpha1.ParseRecord(p.Annotations); !ok || r.Subset != "virtual" {
+			return fmt.Errorf("annotations %v", p.Annotations)
+		}
+		return nil
+	})
+}
+
 // impatient ends on a node two seconds after that is not ready any more.
 const impatient = `tolerations: [{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 2}, {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 2}]`
 

@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/retry"
 
 	"github.com/spillway-project/spillway/test/lab/nodes/internal/kubelet"
@@ -28,6 +29,9 @@ type memberProvider struct {
 	link   chan struct{} // closed while the node can be heard
 	up     bool
 	notify func(*corev1.Pod)
+
+	reportMu sync.Mutex
+	reports  map[types.NamespacedName]bool // pods that are being reported; true: changed since
 }
 
 func newMemberProvider(p *provider, m *member) (*memberProvider, error) {
@@ -38,7 +42,7 @@ func newMemberProvider(p *provider, m *member) (*memberProvider, error) {
 	if err := possible(p.spec.Knobs); err != nil {
 		return nil, err
 	}
-	made := &memberProvider{provider: p, member: m, manners: chosen, link: make(chan struct{})}
+	made := &memberProvider{provider: p, member: m, manners: chosen, link: make(chan struct{}), reports: map[types.NamespacedName]bool{}}
 	made.connect(!p.spec.Knobs.Silent)
 	return made, nil
 }
@@ -71,7 +75,7 @@ func (p *memberProvider) turn(knobs Knobs) error {
 		return err
 	}
 	for _, lower := range lowers {
-		p.report(lower, false)
+		p.changed(lower, false)
 	}
 	return nil
 }
@@ -255,27 +259,63 @@ func (p *memberProvider) NotifyPods(_ context.Context, notify func(*corev1.Pod))
 	p.linkMu.Lock()
 	p.notify = notify
 	p.linkMu.Unlock()
-	p.member.follow(p.spec.Name, p.report)
+	p.member.follow(p.spec.Name, p.changed)
 	lowers, err := p.lowers()
 	if err != nil {
 		p.log.Error("pods are not reported", "error", err)
 	}
 	for _, lower := range lowers {
-		p.report(lower, false)
+		p.changed(lower, false)
 	}
 }
 
-// report sends up what became of a lower pod, as the kind of provider does it.
-func (p *memberProvider) report(lower *corev1.Pod, gone bool) {
-	if p.ctx.Err() != nil || p.silent() {
+// changed has a lower pod reported, as it is by then: reporting may take a while, and must neither hold up the others
+// nor send an old state after a new one.
+func (p *memberProvider) changed(lower *corev1.Pod, gone bool) {
+	key := types.NamespacedName{Namespace: lower.Namespace, Name: lower.Name}
+	if gone {
+		go p.gone(lower)
 		return
+	}
+	p.reportMu.Lock()
+	defer p.reportMu.Unlock()
+	_, under := p.reports[key]
+	if p.reports[key] = under; !under {
+		go p.reportWhileChanging(key)
+	}
+}
+
+func (p *memberProvider) reportWhileChanging(key types.NamespacedName) {
+	for again := true; again; {
+		if lower, err := p.member.pods.Pods(key.Namespace).Get(key.Name); err == nil {
+			p.report(lower)
+		}
+		p.reportMu.Lock()
+		if again = p.reports[key]; again {
+			p.reports[key] = false
+		} else {
+			delete(p.reports, key)
+		}
+		p.reportMu.Unlock()
+	}
+}
+
+// reported returns the upper pod that a lower one is to be reported for, nil if there is none.
+func (p *memberProvider) reported(lower *corev1.Pod) *corev1.Pod {
+	if p.ctx.Err() != nil || p.silent() {
+		return nil
 	}
 	upper, err := p.listers.Pods.Pods(lower.Namespace).Get(lower.Name)
 	if err != nil || lower.Annotations[annotationUpper] != mark(p.spec.Name, upper) {
-		return // not above any more, or another one by now
+		return nil // not above any more, or another one by now
 	}
-	if gone {
-		p.lost(upper)
+	return upper
+}
+
+// report sends up what became of a lower pod, as the kind of provider does it.
+func (p *memberProvider) report(lower *corev1.Pod) {
+	upper := p.reported(lower)
+	if upper == nil {
 		return
 	}
 	if lower.DeletionTimestamp != nil && upper.DeletionTimestamp == nil && !p.manners.recreates {
@@ -296,13 +336,17 @@ func (p *memberProvider) report(lower *corev1.Pod, gone bool) {
 	notify := p.notify
 	p.linkMu.Unlock()
 	if notify != nil {
-		go notify(seen) // waits until the library knows the pod
+		notify(seen) // waits until the library knows the pod
 	}
 }
 
-// lost has the upper pod follow the lower one, which is gone; or creates another one if that is how the provider
-// keeps its word.
-func (p *memberProvider) lost(upper *corev1.Pod) {
+// gone has the upper pod follow the lower one, which does not exist any more; or creates another one if that is how the
+// provider keeps its word.
+func (p *memberProvider) gone(lower *corev1.Pod) {
+	upper := p.reported(lower)
+	if upper == nil {
+		return
+	}
 	if upper.DeletionTimestamp == nil && p.manners.recreates {
 		if err := p.CreatePod(p.ctx, upper); err != nil && p.ctx.Err() == nil {
 			p.log.Error("a pod that was lost below is not created again", "error", err)
