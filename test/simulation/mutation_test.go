@@ -28,7 +28,7 @@ func TestEveryMutantIsCaught(t *testing.T) {
 			start := time.Now()
 			binary := m.build(t, root)
 			built := time.Since(start)
-			out, err := exec.CommandContext(t.Context(), binary, "-test.run", "^TestSimulation$", fmt.Sprint("-sim.schedules=", *schedules)).CombinedOutput()
+			out, err := exec.CommandContext(t.Context(), binary, "-test.run", "^TestSimulation$", fmt.Sprint("-sim.schedules=", *schedules), fmt.Sprint("-sim.first=", max(m.first, 1))).CombinedOutput()
 			if err == nil {
 				t.Fatalf("survives %d schedules", *schedules)
 			}
