@@ -43,6 +43,9 @@ ROUND_TRIP_SEED ?= 1
 BENCH_COUNT ?= 6
 # Not cached: the tests of the chart and of the architecture read files that go test does not see.
 gotestsum := $(tool) gotestsum --format pkgname --hide-summary skipped -- -count=1
+# On a build machine, which others may stall, a test of whole clusters that fails is run once more, by itself. It is
+# named in the output all the same; more than three are no coincidence.
+gotestsum_clusters := $(tool) gotestsum --format pkgname --hide-summary skipped $(if $(CI),--rerun-fails=1 --rerun-fails-max-failures=3)
 
 ##@ Start here
 
@@ -62,7 +65,7 @@ test: lab $(helm) ## Run all tests: unit, integration and end to end.
 	@rm -f dist/e2e-figures.txt
 	$(gotestsum) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $$(go list ./... | grep -vE '$(cluster_pattern)')
 	@# Clusters one after the other: they are busy by themselves.
-	$(gotestsum) -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $$(go list ./... | grep -E '$(cluster_pattern)')
+	$(gotestsum_clusters) --packages "$$(go list ./... | grep -E '$(cluster_pattern)' | tr '\n' ' ')" -- -count=1 -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS)
 	@cat dist/e2e-figures.txt 2>/dev/null || true
 
 ##@ Develop
