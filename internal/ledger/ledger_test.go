@@ -113,6 +113,8 @@ func (a *api) ListOwner(context.Context, *appsv1alpha1.WorkloadSpread, ledger.Ow
 	return a.View(key), nil
 }
 
+func (a *api) Gone(types.UID, uint64) (int32, bool) { return 0, true }
+
 func (a *api) Replicas(context.Context, *appsv1alpha1.WorkloadSpread) (int32, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

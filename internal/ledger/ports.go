@@ -32,6 +32,9 @@ type Pods interface {
 	// ListOwner lists live all pods of one owner. Those that are not recorded on the WorkloadSpread
 	// come without a subset.
 	ListOwner(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, owner Owner) (spread.View, error)
+	// Gone counts the pods of an owner that went after a revision, as far as the replica's own view is; false where
+	// that is not known.
+	Gone(owner types.UID, since uint64) (n int32, known bool)
 }
 
 // Workloads reads workloads live.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/spillway-project/spillway/internal/spread"
 	"github.com/spillway-project/spillway/internal/state"
 )
@@ -214,8 +216,9 @@ func (l *Ledger) collect(op *claimOp, r Request, a *account) (*spread.Evidence, 
 	}
 	if before.Settled && before == after {
 		ev.Suspects = suspects
-		if before.Written > 0 {
-			ev.UnderWay = spread.SlowStart(youngerThan(before.Written, ev.View))
+		if gone, known := l.Pods.Gone(r.Owner.UID, before.Written); known && before.Written > 0 {
+			gone += missingFrom(ev.View, l.Pods.View(op.key), r.Owner.UID)
+			ev.UnderWay = spread.SlowStart(youngerThan(before.Written, ev.View) + gone)
 		}
 	}
 	return ev, nil
@@ -236,6 +239,22 @@ func (a *account) waiting(r Request, suspects map[spread.Token]struct{}) int32 {
 			if op.claim.Claims(t) {
 				delete(suspects, t)
 			}
+		}
+	}
+	return n
+}
+
+// missingFrom counts the pods of an owner that the replica's view has and a newer list has not: they are gone, and the
+// view will learn it.
+func missingFrom(list, view spread.View, owner types.UID) int32 {
+	there := make(map[types.UID]struct{}, len(list.Pods))
+	for _, p := range list.Pods {
+		there[p.UID] = struct{}{}
+	}
+	var n int32
+	for _, p := range view.Pods {
+		if _, ok := there[p.UID]; !ok && p.Name != "" && p.Owner == owner { // without a name it has been counted
+			n++
 		}
 	}
 	return n

@@ -124,13 +124,13 @@ func resultOf(text []byte, docs []*document) Result {
 const maxWarnings = 12
 
 // Warnings looks at one object as an API server received it, in JSON, and returns what is worth telling its author: the
-// mistakes that leave it valid. What validation says is left out.
+// mistakes that leave it valid. What validation says is left out, and what the webhooks add to pods themselves.
 func Warnings(raw []byte) []string {
 	d := parse(chunk{text: raw})
 	d.note(hints{})
 	var out []string
 	for _, f := range d.findings() {
-		if f.Severity == Note || slices.Contains([]string{ruleInvalid, ruleSyntax, ruleMissingTarget, ruleBesidePin}, f.Rule) {
+		if f.Severity == Note || slices.Contains([]string{ruleInvalid, ruleSyntax, ruleMissingTarget, ruleBesidePin, ruleProvider}, f.Rule) {
 			continue
 		}
 		text := fmt.Sprintf("%s: %s", f.Field, f.Message)

@@ -51,7 +51,7 @@ func nulls(d *document, _ hints) []problem {
 				rule: ruleNulls, at: keyOf(in, key), value: "null",
 				message: fmt.Sprintf("the patch of subset %q takes %s from each pod: in OpenKruise the subset's own pin too, in Spillway what the workload asks for",
 					nameOf(s), strings.Join(path, ".")),
-				remedy: "remove it: on virtual nodes the hand-over (virtualNodes.handOver) moves the constraints to the lower cluster",
+				remedy: "remove it: on virtual nodes the constraints are handed over to the lower cluster",
 				fix: func() *yaml.Node {
 					take(in, key)
 					d.prune(in)
@@ -149,7 +149,7 @@ func providers(d *document, _ hints) []problem {
 			p := problem{
 				rule: ruleProvider, at: key, field: d.pathOf(meta),
 				message: fmt.Sprintf("pods of subset %q are for tensile-kube, but lack the label %s=%s: its provider neither updates nor deletes the lower pod of one without it", nameOf(s), label, value),
-				remedy:  fmt.Sprintf("add the label to the patch (with virtualNodes.handOver Spillway does by itself): %s: %q", label, value),
+				remedy:  fmt.Sprintf("add the label to the patch (unless virtualNodes.handOver is off Spillway does by itself): %s: %q", label, value),
 			}
 			if labels := get(meta, "labels"); labels == nil || isNull(labels) || labels.Kind == yaml.MappingNode {
 				p.fix = func() *yaml.Node {

@@ -3,6 +3,7 @@ package resolve
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -75,10 +76,8 @@ func (s *Sites) volume(ctx context.Context, name string, nodes []*corev1.Node) (
 	if err != nil {
 		return provider.ClaimUnknown, nil //nolint:nilerr // the API server takes no such volume
 	}
-	for _, n := range nodes {
-		if selector.Match(n) {
-			return provider.ClaimReachable, nil
-		}
+	if slices.ContainsFunc(nodes, selector.Match) {
+		return provider.ClaimReachable, nil
 	}
 	return provider.ClaimElsewhere, nil
 }

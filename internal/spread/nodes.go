@@ -71,7 +71,10 @@ func (h *health) nodesCondition() []appsv1alpha1.WorkloadSpreadSubsetCondition {
 	if len(h.nodes) == 0 {
 		return nil
 	}
-	text, _ := json.Marshal(h.nodes) // numbers and strings only
+	text, err := json.Marshal(h.nodes)
+	if err != nil {
+		return nil // never: numbers and strings only
+	}
 	return []appsv1alpha1.WorkloadSpreadSubsetCondition{{
 		Type: v1alpha1.ConditionNodes, Status: corev1.ConditionTrue, LastTransitionTime: h.nodesSince,
 		Reason: string(v1alpha1.ReasonNodePassedOver), Message: string(text),

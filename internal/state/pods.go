@@ -36,6 +36,8 @@ type Pods struct {
 	memory map[types.UID]*remembered
 	// strays are the pods that could be adopted, by namespace.
 	strays map[string]map[types.UID]Stray
+	// departed are the pods that went lately.
+	departed departures
 
 	synced atomic.Bool
 	listen Listener

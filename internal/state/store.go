@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/spillway-project/spillway/internal/spread"
@@ -57,6 +58,9 @@ func (p *Pods) Delete(obj any) error {
 	p.mu.Lock()
 	touched := p.put(pod.UID, types.NamespacedName{}, nil)
 	delete(p.memory, pod.UID)
+	if ref := metav1.GetControllerOfNoCopy(pod); ref != nil {
+		p.departed.add(ref.UID, revision)
+	}
 	p.stray(pod.Namespace, pod.UID, nil)
 	p.revision = max(p.revision, revision)
 	p.mu.Unlock()
@@ -115,7 +119,7 @@ func (p *Pods) Replace(list []any, resourceVersion string) error {
 			note(p.put(uid, types.NamespacedName{}, nil))
 		}
 	}
-	p.revision = revision
+	p.revision, p.departed = revision, departures{from: revision}
 	p.mu.Unlock()
 	p.synced.Store(true)
 	for key := range touched {

@@ -107,7 +107,7 @@ func TestExamplesAreClean(t *testing.T) {
 func TestProfilesInTheDocumentationAreValid(t *testing.T) {
 	found := 0
 	for _, e := range all(t) {
-		if !strings.HasPrefix(e.text, "virtualNodes:") {
+		if !strings.HasPrefix(e.text, "virtualNodes:") || filepath.Base(e.page) == "lab.md" { // those are the lab's options
 			continue
 		}
 		found++

@@ -149,6 +149,9 @@ func (w *World) knowable(p *pod) bool {
 // checkGrant checks that a place was committed before it is given.
 func (w *World) checkGrant(c *creation, g ledger.Grant) {
 	subset := g.Terms.Name(g.Subset)
+	if c.barred[subset] != "" {
+		w.violate("a pod was given a place in %s, which cannot take it", subset)
+	}
 	if g.Token == "" {
 		if !g.Terms.Limit(g.Subset).IsUnlimited() {
 			w.violate("a place in %s, which has a limit, was given without a claim", subset)

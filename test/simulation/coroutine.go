@@ -23,7 +23,8 @@ type actor struct {
 	killed, ended bool
 
 	outdated string // resource version that a conflict has refused, until the object is read again
-	replicas int32  // of the workload, as last read
+	replicas int32  // of the workload, as last read by it or for it
+	parent   *actor // that started it
 }
 
 // killed unwinds an actor whose process has crashed.
@@ -63,7 +64,7 @@ func (c *coroutine) run() {
 
 // spawn adds an actor; it starts when it is first chosen.
 func (w *World) spawn(name string, p *process, f func()) *actor {
-	a := &actor{name: name, process: p, start: f, ready: true}
+	a := &actor{name: name, process: p, start: f, ready: true, parent: w.current}
 	w.actors = append(w.actors, a)
 	return a
 }

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/ledger"
 	"github.com/spillway-project/spillway/internal/spread"
 )
@@ -31,6 +32,9 @@ type creation struct {
 	done      chan struct{}
 	over      bool
 	succeeded bool
+
+	// barred are subsets that cannot take this pod.
+	barred map[string]v1alpha1.Reason
 
 	// What the last admission gave: the record that the pod will carry.
 	under  types.UID
@@ -102,6 +106,7 @@ func (w *World) creationOf(a *actor) *creation {
 func (w *World) create(s *replicaSet) *creation {
 	w.serial++
 	c := &creation{id: w.serial, set: s, version: s.version, started: w.now, done: make(chan struct{})}
+	w.bar(c)
 	if w.faults() && w.on[copyTokens] && w.chance(10) {
 		c.token = w.oldToken()
 	}
@@ -175,11 +180,11 @@ func (w *World) review(ctx context.Context, p *process, c *creation) error {
 		return fmt.Errorf("parse a spec: %w", err)
 	}
 	now := wall{w: w, p: p}.Now()
-	if i := terms.Index(c.subset); i >= 0 && terms.Limit(i).IsUnlimited() && c.token.IsPass(now) {
+	if i := terms.Index(c.subset); i >= 0 && terms.Limit(i).IsUnlimited() && c.token.IsPass(now) && c.barred[c.subset] == "" {
 		return nil
 	}
 	g, err := p.ledger.Claim(ctx, ledger.Request{
-		Spread: p.ws, Version: c.version, Incoming: c.token, Ranked: terms.Percent,
+		Spread: p.ws, Version: c.version, Incoming: c.token, Ranked: terms.Percent, Barred: c.barred,
 		Owner: ledger.Owner{Namespace: key.Namespace, Name: c.version, UID: c.set.uid, Demand: w.demandOf(p, c.set)},
 	})
 	switch {
@@ -203,6 +208,19 @@ func (w *World) review(ctx context.Context, p *process, c *creation) error {
 	}
 	w.tell("gets %q with token %q, passed %v", c.subset, c.token, g.Passed)
 	return nil
+}
+
+// bar draws the subsets that cannot take a pod. While the world comes to rest every subset can take every pod.
+func (w *World) bar(c *creation) {
+	if !w.barring || w.quiet || w.ws == nil || w.rng.IntN(2) == 0 {
+		return
+	}
+	c.barred = make(map[string]v1alpha1.Reason)
+	for i := range w.ws.Spec.Subsets {
+		if w.rng.IntN(2) == 0 {
+			c.barred[w.ws.Spec.Subsets[i].Name] = v1alpha1.ReasonHostPath
+		}
+	}
 }
 
 func (c *creation) placeNowhere() {

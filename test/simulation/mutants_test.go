@@ -67,6 +67,11 @@ var mutants = []mutant{
 		"if before == before || before == after {",
 	},
 	{
+		"a subset is taken that cannot take the pod", "internal/spread/claim.go",
+		"return c.Barred[b.terms.Name(i)]",
+		"return \"\"",
+	},
+	{
 		"an absent status is read as zero", "internal/ledger/batch.go",
 		"if unseen || (book.Observed() == 0 && view.Revision < revisionOf(base)) {",
 		"if false {",

@@ -16,6 +16,7 @@ type plan struct {
 	late         bool // pods ran before the WorkloadSpread was created
 	slowStart    bool // the controllers create pods in batches that double, and are known to
 	homeless     bool // pods without an assignment run on nodes of no subset
+	barring      bool // some subsets cannot take some pods
 	on           [kinds]bool
 }
 
@@ -62,6 +63,7 @@ func drawPlan(r *rand.Rand) plan {
 	p.late = r.IntN(8) == 0
 	p.homeless = r.IntN(2) == 0
 	p.slowStart = r.IntN(2) == 0
+	p.barring = r.IntN(6) == 0
 	return p
 }
 

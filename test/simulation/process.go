@@ -32,6 +32,7 @@ type process struct {
 	demandAt int
 	podsAt   int
 	view     spread.View
+	began    uint64 // revision of its first list
 	changed  chan struct{}
 }
 
@@ -57,6 +58,7 @@ func (w *World) boot(p *process) {
 	p.expiry = &ledger.Expiry{Clock: monotonic{w}, Life: settings.ClaimExpiry.Duration}
 	p.view, p.podsAt, p.changed = spread.View{}, 0, make(chan struct{})
 	w.deliverAll(p)
+	p.began = w.revision
 	w.tell("%s starts", p.name)
 }
 

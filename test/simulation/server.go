@@ -145,10 +145,22 @@ func (s *server) ListOwner(ctx context.Context, _ *appsv1alpha1.WorkloadSpread, 
 	return v, s.call(ctx)
 }
 
+// Gone implements ledger.Pods.
+func (s *server) Gone(owner types.UID, since uint64) (n int32, known bool) {
+	for _, e := range s.w.podLog[:s.p.podsAt] {
+		if e.pod == nil && e.owner == owner && e.revision > since {
+			n++
+		}
+	}
+	return n, since >= s.p.began
+}
+
 // Replicas implements ledger.Workloads.
 func (s *server) Replicas(ctx context.Context, _ *appsv1alpha1.WorkloadSpread) (int32, error) {
 	n := s.w.replicas
-	s.w.current.replicas = n
+	for a := s.w.current; a != nil; a = a.parent {
+		a.replicas = n // a batch reads beside itself
+	}
 	return n, s.call(ctx)
 }
 

@@ -96,6 +96,7 @@ func (w *World) begin() {
 	w.tell("limits %q, %d replicas, %d processes", w.limits, w.replicas, w.plan.processes)
 	w.newReplicaSet()
 	w.sets[0].scale(w, w.replicas)
+	w.moved = w.barring // pods that have a place elsewhere
 	if w.late {
 		w.moved = true
 		for range w.rng.IntN(int(w.replicas) + 1) {

@@ -96,8 +96,8 @@ func (f *fixture) moved(from types.UID) {
 	}
 }
 
-// overwritten: statuses take the annotations off, again and again. The counts stay exact meanwhile, what comes is placed
-// by them, and the surplus goes first.
+// overwritten: statuses take the annotations off. They are written back when that ends. While it goes on, again and again,
+// the counts stay exact, what comes is placed by them, and the surplus goes first.
 func overwritten(t *testing.T, profile lab.Profile) {
 	f := newFixture(t, profile, lab.Knobs{OverwriteAnnotations: map[string]string{}})
 	f.spread(2)
@@ -109,10 +109,6 @@ func overwritten(t *testing.T, profile lab.Profile) {
 		}
 		return nil
 	})
-	f.scale(6)
-	f.split(2, 4)
-	f.scale(3)
-	f.split(2, 1)
 	f.turn(lab.Knobs{})
 	f.onVirtual("with its record again", func(p *corev1.Pod) error {
 		if r, ok := v1alpha1.ParseRecord(p.Annotations); !ok || r.Subset != "virtual" {
@@ -120,6 +116,11 @@ func overwritten(t *testing.T, profile lab.Profile) {
 		}
 		return nil
 	})
+	f.turn(lab.Knobs{OverwriteAnnotations: map[string]string{}})
+	f.scale(6)
+	f.split(2, 4)
+	f.scale(3)
+	f.split(2, 1)
 }
 
 // impatient ends on a node two seconds after that is not ready any more.

@@ -439,7 +439,7 @@ func (b *bench) awaitClaims(want ...int) {
 	if err := wait.PollUntilContextCancel(ctx, 5*time.Millisecond, true, func(ctx context.Context) (bool, error) {
 		var ws appsv1alpha1.WorkloadSpread
 		if err := b.client.Get(ctx, types.NamespacedName{Namespace: "ns", Name: "ws"}, &ws); err != nil {
-			return false, nil
+			return false, fmt.Errorf("read the status: %w", err)
 		}
 		got = nil
 		for _, s := range ws.Status.VersionedSubsetStatuses["h1"] {

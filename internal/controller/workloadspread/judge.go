@@ -3,6 +3,7 @@ package workloadspread
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -46,9 +47,7 @@ func (p *pass) judge(ctx context.Context, sites []resolve.Site) (map[types.UID]m
 		if err != nil {
 			return nil, err //nolint:wrapcheck // wrapped by sight
 		}
-		for uid, bars := range found {
-			out[uid] = bars
-		}
+		maps.Copy(out, found)
 	}
 	p.judged.keep(p.key, p.ws.Generation, out)
 	return out, nil

@@ -79,7 +79,7 @@ func (p *pass) writeBack(ctx context.Context, l state.Lost) error {
 const repairsMost = 200
 
 // repairDelays are the times to wait before each repair of a pod.
-var repairDelays = [...]time.Duration{0, 10 * time.Second, time.Minute}
+var repairDelays = [...]time.Duration{0, 5 * time.Second, 30 * time.Second}
 
 // patience remembers how often pods were repaired, and costs that were written in vain. The zero value is ready for use.
 type patience struct {

@@ -119,10 +119,10 @@ func TestOverwrittenMetadataIsWrittenBackThreeTimes(t *testing.T) {
 	}
 	report(true)
 	report(false)
-	look(1, 0, 10*time.Second)
-	clock.Step(10 * time.Second)
+	look(1, 0, 5*time.Second)
+	clock.Step(5 * time.Second)
 	look(2, 0, time.Second)
-	clock.Step(time.Minute)
+	clock.Step(30 * time.Second)
 	look(3, 0, time.Second)
 	clock.Step(time.Hour)
 	look(3, 1, 0)
