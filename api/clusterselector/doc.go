@@ -26,6 +26,9 @@
 //		return fmt.Errorf("create pod %s/%s: %w", upper.Namespace, upper.Name, err)
 //	}
 //
+// A webhook in the lower cluster, which sees pods when the API server has added its own tolerations, calls
+// RestoreAdmitted.
+//
 // Restore changes nothing but the four scheduling fields. In particular it leaves labels and annotations alone: a
 // virtual kubelet that reports the lower pod's status overwrites those of the upper pod with them.
 //

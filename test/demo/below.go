@@ -121,7 +121,9 @@ func tolerations(p *corev1.Pod) []string {
 		if t.TolerationSeconds != nil {
 			text = fmt.Sprintf("%s for %d s", text, *t.TolerationSeconds)
 		}
-		out = append(out, text)
+		if !slices.Contains(out, text) { // they may differ in what is not shown
+			out = append(out, text)
+		}
 	}
 	return out
 }

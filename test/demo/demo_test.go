@@ -106,7 +106,6 @@ func TestColumns(t *testing.T) {
           ABOVE       BELOW
    node   virtual-0   below-1
           ü
-
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

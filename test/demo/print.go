@@ -135,5 +135,4 @@ func (p *printer) columns(head [3]string, rows [][3]string) {
 	for _, row := range rows {
 		p.line("   %s", line(row))
 	}
-	p.line("")
 }

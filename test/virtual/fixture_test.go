@@ -110,6 +110,10 @@ func (f *fixture) workloadSpreadOf(order [2]string, limit int) *appsv1alpha1.Wor
   - name: virtual
     requiredNodeSelectorTerm: {matchExpressions: [{key: %s, operator: In, values: [%s]}]}`, testLabel, f.ns),
 	}
+	if f.profile == lab.ProfileLiqo { // which marks no pods itself, and passes labels on
+		subsets["virtual"] += fmt.Sprintf(`
+    patch: {metadata: {labels: {%s: "true"}}}`, lab.LabelGenericPod)
+	}
 	return decode[appsv1alpha1.WorkloadSpread](f, fmt.Sprintf(`
 metadata: {name: web}
 spec:

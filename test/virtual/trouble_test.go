@@ -171,7 +171,7 @@ func outageHold(t *testing.T, profile lab.Profile) {
 			t.Errorf("pod %s was replaced", after[i].Name)
 		}
 		for _, t := range below[i].Spec.Tolerations {
-			if t.Key == corev1.TaintNodeUnreachable && t.TolerationSeconds == nil && profile != lab.ProfileLiqo {
+			if t.Key == corev1.TaintNodeUnreachable && t.TolerationSeconds == nil {
 				f.Errorf("pod %s holds out below as well: %+v", below[i].Name, t)
 			}
 		}
