@@ -51,7 +51,7 @@ func newSidecars(m *manager) (*sidecars, error) {
 		return nil, err
 	}
 	c, err := cluster.New(m.GetConfig(), func(o *cluster.Options) {
-		o.Scheme, o.Logger, o.Cache = sidecarScheme(), m.log.WithName("sidecars"), sidecarCache(namespace)
+		o.Scheme, o.Logger, o.Cache = sidecarScheme(), m.log.WithName("sidecars"), sidecarCache(namespace, m.cluster)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the caches of SidecarSets: %w", err)
@@ -91,14 +91,14 @@ func sidecarNamespace(configured string) (string, error) {
 	return string(raw), nil
 }
 
-func sidecarCache(namespace string) cache.Options {
+func sidecarCache(namespace, cluster string) cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
 			&appsv1.ControllerRevision{}: {Namespaces: map[string]cache.Config{namespace: {}}},
 			&corev1.Pod{}: {Transform: func(o any) (any, error) {
 				if p, ok := o.(*corev1.Pod); ok {
-					return controller.Strip(p), nil
+					return controller.Strip(controller.Disown(p, cluster)), nil
 				}
 				return o, nil
 			}},

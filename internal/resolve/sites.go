@@ -167,6 +167,22 @@ func OutageOf(ws *appsv1alpha1.WorkloadSpread, byDefault string) string {
 	}
 }
 
+// Avoidable returns those of some nodes that a pod can be kept off: those of the subset, unless that left none. What a pod
+// is kept off stands in its spec for good, and another node has to be there now.
+func (s *Site) Avoidable(nodes []string) []string {
+	var out []string
+	for _, n := range s.Nodes {
+		if slices.Contains(nodes, n.Name) {
+			out = append(out, n.Name)
+		}
+	}
+	if len(out) == len(s.Nodes) {
+		return nil
+	}
+	slices.Sort(out)
+	return out
+}
+
 // Bar is why a subset cannot take a pod.
 type Bar struct {
 	Reason v1alpha1.Reason

@@ -205,3 +205,19 @@ func TestAClaimThatMayNotBeReadHoldsNobodyUp(t *testing.T) {
 		})
 	}
 }
+
+// TestAPodIsNotKeptOffEveryNode: it could never run, long after they have recovered.
+func TestAPodIsNotKeptOffEveryNode(t *testing.T) {
+	site := Site{}
+	site.Nodes = []*corev1.Node{virtualNode(t, "b", "True", ""), virtualNode(t, "a", "True", ""), virtualNode(t, "c", "True", "")}
+	for _, tc := range []struct{ nodes, want []string }{
+		{nil, nil},
+		{[]string{"gone"}, nil},
+		{[]string{"a", "b", "gone"}, []string{"a", "b"}},
+		{[]string{"a", "b", "c"}, nil},
+	} {
+		if got := site.Avoidable(tc.nodes); !slices.Equal(got, tc.want) {
+			t.Errorf("of %v: %v, want %v", tc.nodes, got, tc.want)
+		}
+	}
+}

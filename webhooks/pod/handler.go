@@ -262,7 +262,7 @@ func (m *Mutator) place(ctx context.Context, pod *corev1.Pod, match *resolve.Mat
 		return nil, placement.Place(pod, plan)
 	}
 	ground(&plan, &sites[grant.Subset])
-	plan.Avoid = grant.Avoid
+	plan.Avoid = sites[grant.Subset].Avoidable(grant.Avoid)
 	fields, warnings := lost(pod, plan)
 	if len(fields) > 0 && !dry && !grant.Repeated {
 		m.Teller.NotHonoured(match.Spread, plan.Record.Subset, fields)

@@ -27,6 +27,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/spillway-project/spillway/api/clusterselector"
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/metrics"
 	"github.com/spillway-project/spillway/internal/sidecar"
@@ -313,7 +314,13 @@ func TestStrip(t *testing.T) {
 	if p := Strip(plain); p.Annotations != nil || p.Spec.Containers != nil || p.Labels["app"] != "web" {
 		t.Errorf("a pod without sidecars: %+v", p)
 	}
-	stripped := Strip(pod)
+	foreign := pod.DeepCopy()
+	foreign.OwnerReferences = nil
+	foreign.Annotations[clusterselector.AnnotationRecord] = clusterselector.Record{Cluster: "there"}.Encode()
+	if p := Strip(Disown(foreign, "here")); p.Labels[v1alpha1.LabelInject] != v1alpha1.AdmissionDisabled || len(p.Labels) != 1 || p.Annotations != nil {
+		t.Errorf("a pod of another cluster: %+v", p.ObjectMeta)
+	}
+	stripped := Strip(Disown(pod, "here"))
 	short, err := json.Marshal(stripped)
 	if err != nil {
 		t.Fatal(err)

@@ -3,11 +3,23 @@ package sidecarset
 import (
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/spillway-project/spillway/api/v1alpha1"
+	"github.com/spillway-project/spillway/internal/placement"
 	"github.com/spillway-project/spillway/internal/sidecar"
 )
 
 // IndexInjected is the field by which pods are found: the names of the sets that were injected.
 const IndexInjected = "spillway.sidecarsets"
+
+// Disown takes everything off a pod of another cluster, one that a virtual node's provider made here, by which it would be
+// found: its sidecars are those of that cluster, whatever the sets here are called. cluster is this one
+// (placement.FromElsewhere). It changes the pod.
+func Disown(pod *corev1.Pod, cluster string) *corev1.Pod {
+	if placement.FromElsewhere(pod, cluster) {
+		pod.Labels, pod.Annotations = map[string]string{v1alpha1.LabelInject: v1alpha1.AdmissionDisabled}, nil
+	}
+	return pod
+}
 
 // Strip keeps of a pod what this controller reads. Most of a pod's size is in what it does not, and
 // most pods have no sidecars. It changes the pod.
