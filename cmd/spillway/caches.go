@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -216,15 +217,22 @@ func (m *manager) watchAllowList(list *resolve.AllowList) error {
 
 // dirty collects what changed until the controller takes it. However many changes there are, it holds
 // each thing once and never blocks the watch.
+//
+// Only the leader takes them. Where a new leader looks at everything anyhow, the others need not collect for it:
+// lazy ones begin when they are started.
 type dirty[T comparable] struct {
+	lazy    bool
+	started atomic.Bool
+
 	mu   sync.Mutex
 	keys map[T]struct{}
 	wake chan struct{}
 	out  chan event.TypedGenericEvent[T]
 }
 
-func newDirty[T comparable]() *dirty[T] {
+func newDirty[T comparable](lazy bool) *dirty[T] {
 	return &dirty[T]{
+		lazy: lazy,
 		keys: make(map[T]struct{}),
 		wake: make(chan struct{}, 1),
 		out:  make(chan event.TypedGenericEvent[T]),
@@ -232,6 +240,9 @@ func newDirty[T comparable]() *dirty[T] {
 }
 
 func (d *dirty[T]) add(key T) {
+	if d.lazy && !d.started.Load() {
+		return
+	}
 	d.mu.Lock()
 	d.keys[key] = struct{}{}
 	d.mu.Unlock()
@@ -243,6 +254,7 @@ func (d *dirty[T]) add(key T) {
 
 // Start implements manager.Runnable: it hands on what changed, in the leader only.
 func (d *dirty[T]) Start(ctx context.Context) error {
+	d.started.Store(true)
 	for {
 		select {
 		case <-ctx.Done():

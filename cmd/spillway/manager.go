@@ -86,7 +86,7 @@ func newManager(rest *rest.Config, c *configv1alpha1.ManagerConfiguration, bind 
 	}
 	m := &manager{
 		Manager: mgr, config: c, log: log, listed: func() bool { return true },
-		changed: newDirty[types.NamespacedName](), strays: newDirty[state.Stray](),
+		changed: newDirty[types.NamespacedName](false), strays: newDirty[state.Stray](true),
 		metrics: metrics.New(ctrlmetrics.Registry),
 	}
 	if c.Role.Places() {

@@ -108,9 +108,10 @@ type observation struct {
 }
 
 func (o *observation) apply(b *spread.Book, ws *appsv1alpha1.WorkloadSpread, status *appsv1alpha1.WorkloadSpreadStatus) {
-	if o.generation == ws.Generation {
-		status.ObservedGeneration = ws.Generation
+	if o.generation != ws.Generation {
+		return // what was seen is of other subsets; the new ones are looked at next
 	}
+	status.ObservedGeneration = ws.Generation
 	o.adaptation = b.Adapt(o.sight)
 }
 

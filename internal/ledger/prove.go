@@ -216,8 +216,9 @@ func (l *Ledger) collect(op *claimOp, r Request, a *account) (*spread.Evidence, 
 	}
 	if before.Settled && before == after {
 		ev.Suspects = suspects
+		view := l.Pods.View(op.key) // first: one that goes meanwhile counts twice, and not never
 		if gone, known := l.Pods.Gone(r.Owner.UID, before.Written); known && before.Written > 0 {
-			gone += missingFrom(ev.View, l.Pods.View(op.key), r.Owner.UID)
+			gone += missingFrom(ev.View, view, r.Owner.UID)
 			ev.UnderWay = spread.SlowStart(youngerThan(before.Written, ev.View) + gone)
 		}
 	}

@@ -12,17 +12,18 @@ import (
 
 // matches reports whether one of the alternatives recognises the node.
 func (p *Profile) matches(node *corev1.Node) bool {
-	return slices.ContainsFunc(p.Nodes, func(m config.VirtualNodeMatch) bool {
-		return (m.Selector != nil || m.Taint != nil) && labelled(m.Selector, node) && tainted(m.Taint, node)
-	})
+	for i := range p.Nodes {
+		m := &p.Nodes[i]
+		if (m.Selector != nil || m.Taint != nil) && p.labelled(i, node) && tainted(m.Taint, node) {
+			return true
+		}
+	}
+	return false
 }
 
-func labelled(selector *metav1.LabelSelector, node *corev1.Node) bool {
-	if selector == nil {
-		return true
-	}
-	s, err := metav1.LabelSelectorAsSelector(selector)
-	return err == nil && s.Matches(labels.Set(node.Labels))
+// labelled reports whether the node has the labels of the i-th alternative.
+func (p *Profile) labelled(i int, node *corev1.Node) bool {
+	return p.Nodes[i].Selector == nil || (p.selectors[i] != nil && p.selectors[i].Matches(labels.Set(node.Labels)))
 }
 
 func tainted(match *config.TaintMatch, node *corev1.Node) bool {

@@ -8,13 +8,32 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/spillway-project/spillway/api/clusterselector"
 	config "github.com/spillway-project/spillway/api/config/v1alpha1"
 )
 
 // Profile is one kind of virtual node. It must not be changed.
-type Profile struct{ config.VirtualNodeProfile }
+type Profile struct {
+	config.VirtualNodeProfile
+	// selectors are those of Nodes, compiled; nil for one without, or that cannot be read.
+	selectors []labels.Selector
+}
+
+func newProfile(p config.VirtualNodeProfile) *Profile {
+	out := &Profile{VirtualNodeProfile: p, selectors: make([]labels.Selector, len(p.Nodes))}
+	for i, m := range p.Nodes {
+		if m.Selector == nil {
+			continue
+		}
+		if s, err := metav1.LabelSelectorAsSelector(m.Selector); err == nil {
+			out.selectors[i] = s
+		}
+	}
+	return out
+}
 
 // HandOver returns the annotation that a pod's constraints are moved to; empty if they stay on the pod.
 func (p *Profile) HandOver() string {
@@ -50,7 +69,7 @@ func NewCatalog(configured []config.VirtualNodeProfile) *Catalog {
 	}
 	for _, p := range slices.Concat(configured, builtin()) {
 		if len(c.profiles) < len(configured) || !names[p.Name] {
-			c.profiles = append(c.profiles, &Profile{p})
+			c.profiles = append(c.profiles, newProfile(p))
 		}
 	}
 	return &c

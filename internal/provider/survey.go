@@ -107,8 +107,9 @@ const maxTerms = 64
 
 // keepsOff reports whether the taint by which the node is known keeps a pod with these tolerations off it.
 func (n virtualNode) keepsOff(tolerations []corev1.Toleration) bool {
-	for _, m := range n.profile.Nodes {
-		if m.Taint == nil || !labelled(m.Selector, n.node) {
+	for j := range n.profile.Nodes {
+		m := &n.profile.Nodes[j]
+		if m.Taint == nil || !n.profile.labelled(j, n.node) {
 			continue
 		}
 		for i := range n.node.Spec.Taints {

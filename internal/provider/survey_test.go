@@ -68,7 +68,7 @@ func TestTolerationsOfAllProfiles(t *testing.T) {
 		"the wide one comes last":  {[]corev1.Toleration{narrow, never}, []corev1.Toleration{never}},
 		"the wide one ends":        {[]corev1.Toleration{ends, narrow}, []corev1.Toleration{ends, narrow}},
 	} {
-		c := &Catalog{profiles: []*Profile{{config.VirtualNodeProfile{Tolerations: tc.have}}}}
+		c := &Catalog{profiles: []*Profile{newProfile(config.VirtualNodeProfile{Tolerations: tc.have})}}
 		if diff := cmp.Diff(tc.want, c.Tolerations()); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}

@@ -2,11 +2,13 @@ package resolve
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	appsv1alpha1 "github.com/openkruise/kruise-api/apps/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,27 +32,32 @@ func (p *Pods) View(key types.NamespacedName) spread.View {
 	ctx, cancel := context.WithTimeout(context.Background(), pinnedTimeout)
 	defer cancel()
 	// The strays first: one that is recorded meanwhile is in both, and not in neither.
-	ws, found := p.strayed(ctx, key)
+	ws, found, err := p.strayed(ctx, key)
 	v := p.Pods.View(key)
-	if len(found) > 0 {
-		// What cannot be read is not known: a commit will need the API server too, and fail.
-		_ = p.addPinned(ctx, ws, &v, found)
+	if err == nil && len(found) > 0 {
+		err = p.addPinned(ctx, ws, &v, found)
+	}
+	if err != nil {
+		v.Revision = 0 // some pods may be missing: it proves nothing
 	}
 	return v
 }
 
 // strayed returns a WorkloadSpread with the strays on its virtual nodes; none where the cache does not know it.
-func (p *Pods) strayed(ctx context.Context, key types.NamespacedName) (*appsv1alpha1.WorkloadSpread, []state.Stray) {
+func (p *Pods) strayed(ctx context.Context, key types.NamespacedName) (*appsv1alpha1.WorkloadSpread, []state.Stray, error) {
 	var ws appsv1alpha1.WorkloadSpread
-	if err := p.Resolver.Cache.Get(ctx, key, &ws, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, nil
+	switch err := p.Resolver.Cache.Get(ctx, key, &ws, client.UnsafeDisableDeepCopy); {
+	case apierrors.IsNotFound(err):
+		return nil, nil, nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("read WorkloadSpread %s: %w", key, err)
 	}
 	sites, err := p.Sites.Of(ctx, &ws)
 	if err != nil || !Virtual(sites) {
-		return nil, nil
+		return nil, nil, err
 	}
 	on := nodesOf(sites)
-	return &ws, p.StraysOn(key.Namespace, func(node string) bool { return on[node] })
+	return &ws, p.StraysOn(key.Namespace, func(node string) bool { return on[node] }), nil
 }
 
 // nodesOf returns the virtual nodes of all subsets.
@@ -114,7 +121,9 @@ func (p *Pods) addPinned(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, v
 		facts := *s.Facts
 		facts.Subset, facts.Token, facts.Lost = ws.Spec.Subsets[i].Name, claims[spread.AdoptionStem(s.UID)], true
 		if facts.Version == workload.VersionIgnored {
-			facts.Version = p.versionOf(ctx, s)
+			if facts.Version, err = p.versionOf(ctx, s); err != nil {
+				return err
+			}
 		}
 		if there {
 			v.Pods[at] = &facts
@@ -151,15 +160,15 @@ func pinnedTo(ws *appsv1alpha1.WorkloadSpread, sites []Site, s state.Stray) int 
 }
 
 // versionOf returns the version of a pod whose labels are gone: that of the ReplicaSet that made it.
-func (p *Pods) versionOf(ctx context.Context, s state.Stray) string {
+func (p *Pods) versionOf(ctx context.Context, s state.Stray) (string, error) {
 	gk := groupKind(&s.Owner)
 	if gk != workload.ReplicaSet {
-		return workload.VersionIgnored
+		return workload.VersionIgnored, nil
 	}
 	var rs appsv1.ReplicaSet
 	found, err := p.Resolver.owner(ctx, s.Namespace, &metav1.OwnerReference{Kind: s.Owner.Kind, Name: s.Owner.Name, UID: s.Owner.UID}, &rs)
 	if err != nil || !found {
-		return workload.VersionIgnored
+		return workload.VersionIgnored, err
 	}
-	return workload.VersionOf(gk, rs.Labels)
+	return workload.VersionOf(gk, rs.Labels), nil
 }

@@ -35,7 +35,7 @@ type Sites struct {
 	Clock clock.PassiveClock
 
 	mu    sync.Mutex
-	known map[siteKey]siteAnswer
+	known map[siteKey]*siteAnswer
 }
 
 // Site is what the nodes of one subset are.
@@ -56,9 +56,11 @@ type siteKey struct {
 	override, outage string
 }
 
+// siteAnswer is looked for by one at a time: those who ask meanwhile get the same.
 type siteAnswer struct {
+	mu    sync.Mutex
 	sites []Site
-	at    time.Time
+	at    time.Time // zero for none yet
 }
 
 const (
@@ -76,24 +78,31 @@ func (s *Sites) Of(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) ([]Site
 	if s == nil {
 		return nil, nil
 	}
-	key, now := siteKey{ws.UID, ws.Generation, ws.Annotations[v1alpha1.AnnotationVirtualSubsets], ws.Annotations[v1alpha1.AnnotationOutage]}, s.Clock.Now()
-	s.mu.Lock()
-	have, ok := s.known[key]
-	s.mu.Unlock()
-	if ok && now.Sub(have.at) < siteLife && !have.at.After(now) {
+	have := s.answer(siteKey{ws.UID, ws.Generation, ws.Annotations[v1alpha1.AnnotationVirtualSubsets], ws.Annotations[v1alpha1.AnnotationOutage]})
+	have.mu.Lock()
+	defer have.mu.Unlock()
+	now := s.Clock.Now()
+	if !have.at.IsZero() && now.Sub(have.at) < siteLife && !have.at.After(now) {
 		return have.sites, nil
 	}
 	sites, err := s.look(ctx, ws)
 	if err != nil {
 		return nil, fmt.Errorf("find out what the subsets of WorkloadSpread %s/%s are: %w", ws.Namespace, ws.Name, err)
 	}
+	have.sites, have.at = sites, now
+	return sites, nil
+}
+
+func (s *Sites) answer(key siteKey) *siteAnswer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.known == nil || len(s.known) >= sitesKept {
-		s.known = make(map[siteKey]siteAnswer)
+	if s.known == nil || (s.known[key] == nil && len(s.known) >= sitesKept) {
+		s.known = make(map[siteKey]*siteAnswer)
 	}
-	s.known[key] = siteAnswer{sites, now}
-	return sites, nil
+	if s.known[key] == nil {
+		s.known[key] = &siteAnswer{}
+	}
+	return s.known[key]
 }
 
 func (s *Sites) look(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) ([]Site, error) {
@@ -167,16 +176,19 @@ func OutageOf(ws *appsv1alpha1.WorkloadSpread, byDefault string) string {
 	}
 }
 
-// Avoidable returns those of some nodes that a pod can be kept off: those of the subset, unless that left none. What a pod
-// is kept off stands in its spec for good, and another node has to be there now.
+// Avoidable returns those of some nodes that a pod can be kept off: those of the subset, as long as another of its nodes can
+// take pods. What a pod is kept off stands in its spec for good, and another node has to be there now.
 func (s *Site) Avoidable(nodes []string) []string {
 	var out []string
+	left := false
 	for _, n := range s.Nodes {
 		if slices.Contains(nodes, n.Name) {
 			out = append(out, n.Name)
+		} else {
+			left = left || (IsReady(n) && !n.Spec.Unschedulable)
 		}
 	}
-	if len(out) == len(s.Nodes) {
+	if !left {
 		return nil
 	}
 	slices.Sort(out)

@@ -215,9 +215,14 @@ func TestAPodIsNotKeptOffEveryNode(t *testing.T) {
 		{[]string{"gone"}, nil},
 		{[]string{"a", "b", "gone"}, []string{"a", "b"}},
 		{[]string{"a", "b", "c"}, nil},
+		{[]string{"a", "c"}, []string{"a", "c"}},
 	} {
 		if got := site.Avoidable(tc.nodes); !slices.Equal(got, tc.want) {
 			t.Errorf("of %v: %v, want %v", tc.nodes, got, tc.want)
 		}
+	}
+	site.Nodes[0] = virtualNode(t, "b", "False", "") // the last one that is left
+	if got := site.Avoidable([]string{"a", "c"}); got != nil {
+		t.Errorf("with none that is ready: %v", got)
 	}
 }

@@ -176,7 +176,7 @@ func (b *Book) heedProbe(i int, s Sight, out *Adaptation) {
 	case at < 0 && s.View.Revision >= b.observed:
 		h.probe = "" // it is gone, or never came: the next one may try
 	case at < 0:
-	case s.View.Pods[at].Bound && s.starts(i, s.View.Pods[at]):
+	case s.View.Pods[at].Bound && s.starts(i, s.View.Pods[at], b.terms.Critical):
 		out.wake(movePause) // nobody tells when it runs
 	case s.View.Pods[at].Bound:
 		lasted := s.Now.Sub(h.since.Time)
@@ -203,11 +203,12 @@ func (b *Book) claimed(t Token) bool {
 	return false
 }
 
-// starts reports whether a pod has a virtual node and has not run there yet: that it was bound tells nothing, the
-// level below may still have no place for it.
-func (s *Sight) starts(i int, p *Pod) bool {
+// starts reports whether a pod has a virtual node and may still turn out not to run there: that it was bound tells
+// nothing, the level below may have no place for it. One that neither runs nor is said to be stuck after twice the time that
+// pods may be in trouble has another problem, such as an image that does not exist.
+func (s *Sight) starts(i int, p *Pod, critical time.Duration) bool {
 	_, virtual := s.ground(i).Nodes[p.Node]
-	return virtual && !p.Started && p.Active
+	return virtual && !p.Started && p.Active && (p.Trouble.Since != 0 || s.Now.Sub(time.Unix(p.Created, 0)) < 2*critical)
 }
 
 // move picks the pods that cannot start where they are and that another place can take, not too many at once: those
@@ -235,18 +236,34 @@ func (b *Book) move(s *Sight, out *Adaptation) {
 
 // movable reports whether a pod in trouble would fare better if it were made anew, and plans its place.
 func (b *Book) movable(i int, p *Pod, s *Sight, planned map[string][]int32) bool {
-	if b.health[i].state != blocked && !p.Bound {
-		return false
+	closed := b.health[i].state == blocked
+	if !closed && !p.Bound {
+		return b.letOut(i, p, s)
 	}
 	if s.Barred != nil {
 		if _, known := s.Barred[p.UID]; !known {
 			return false
 		}
 	}
-	if b.health[i].state != blocked && b.leftOut(i, p, s) {
+	switch {
+	case !closed && b.leftOut(i, p, s):
 		return true // into the same subset, on another of its nodes
+	case s.Numbered:
+		return closed // it goes where its number says, whoever else has room
+	default:
+		return b.taker(i, p, s, planned)
 	}
-	return (s.Numbered && b.health[i].state == blocked) || b.taker(i, p, s, planned)
+}
+
+// letOut reports whether a pod without a node was kept off one that is let in again by now: its spec still keeps it off.
+func (b *Book) letOut(i int, p *Pod, s *Sight) bool {
+	now := s.Now.Unix()
+	for name, hold := range b.health[i].nodes {
+		if _, there := s.ground(i).Nodes[name]; there && p.Created < hold.Until && now >= hold.Until {
+			return true
+		}
+	}
+	return false
 }
 
 // leftOut reports whether a pod is on a node that is left out while others of its subset are not.

@@ -125,19 +125,24 @@ func (b *Book) HasRoom(version string, i int) bool {
 	return p == nil || b.room(i, p.entries[i].replicas, p.entries[i].claimed()) != 0
 }
 
-// Pinned finds the subset whose pin a pod's required node terms carry: the first, in order, whose own required term is in
-// each of them, of those for which among answers true. A pin is in the pod's spec, which nobody can overwrite. The result
-// is -1 for none.
+// Pinned finds the subset whose pin a pod's required node terms carry: its own required term is in each of them. Of several
+// the one that asks for most counts, and of those the first; only those for which among answers true. A pin is in the
+// pod's spec, which nobody can overwrite. The result is -1 for none.
 func Pinned(required *corev1.NodeSelector, subsets []appsv1alpha1.WorkloadSpreadSubset, among func(i int) bool) int {
+	best, most := -1, 0
 	if required == nil {
-		return -1
+		return best
 	}
 	for i := range subsets {
-		if pin := subsets[i].RequiredNodeSelectorTerm; pin != nil && among(i) && carries(required, pin) {
-			return i
+		pin := subsets[i].RequiredNodeSelectorTerm
+		if pin == nil || !among(i) || !carries(required, pin) {
+			continue
+		}
+		if asks := len(pin.MatchExpressions) + len(pin.MatchFields); asks > most {
+			best, most = i, asks
 		}
 	}
-	return -1
+	return best
 }
 
 func carries(required *corev1.NodeSelector, pin *corev1.NodeSelectorTerm) bool {

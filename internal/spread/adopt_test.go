@@ -81,8 +81,9 @@ func TestThePinTellsTheSubset(t *testing.T) {
 	}{
 		"its own term":                 {[]corev1.NodeSelectorTerm{exists("a")}, -1, 1},
 		"with what the pod had":        {[]corev1.NodeSelectorTerm{exists("x", "b")}, -1, 2},
-		"the first of two that fit":    {[]corev1.NodeSelectorTerm{exists("c", "b")}, -1, 2},
-		"the other, if that is not it": {[]corev1.NodeSelectorTerm{exists("c", "b")}, 2, 3},
+		"the one that asks for most":   {[]corev1.NodeSelectorTerm{exists("c", "b")}, -1, 3},
+		"the first of two alike":       {[]corev1.NodeSelectorTerm{exists("a", "b")}, -1, 1},
+		"the other, if that is not it": {[]corev1.NodeSelectorTerm{exists("c", "b")}, 3, 2},
 		"not in every alternative":     {[]corev1.NodeSelectorTerm{exists("a"), exists("x")}, -1, -1},
 		"in every one":                 {[]corev1.NodeSelectorTerm{exists("a"), exists("a", "x")}, -1, 1},
 		"a term that matches no node":  {[]corev1.NodeSelectorTerm{{}, exists("a")}, -1, 1},

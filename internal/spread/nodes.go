@@ -147,8 +147,17 @@ func (b *Book) forgive(i int, s *Sight, out *Adaptation) {
 		_, there := nodes[name]
 		started := slices.ContainsFunc(s.View.Pods, func(p *Pod) bool { return p.Active && p.Node == name && p.Started && p.Created >= hold.Until })
 		over := s.Now.Unix() - hold.Until
+		// Pods that came before its end, and have not started, have not told whether it was worth it: those on the
+		// node, and those that were kept off it and found no other.
+		waiting := slices.ContainsFunc(s.View.Pods, func(p *Pod) bool {
+			return p.Active && p.Subset == b.terms.Name(i) && p.Trouble.Since != 0 && (p.Node == name || (!p.Bound && p.Created < hold.Until))
+		})
 		switch {
-		case !there || over >= int64(s.Holds.After(hold.Failed)/time.Second):
+		case !there:
+			continue
+		case waiting:
+			out.wake(max(time.Duration(-over)*time.Second, movePause))
+		case over >= int64(s.Holds.After(hold.Failed)/time.Second):
 			continue
 		case started:
 			out.Turns = append(out.Turns, Turn{Subset: i, Reason: v1alpha1.ReasonNodeRecovered, Node: name})

@@ -2,6 +2,7 @@ package spread
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -160,4 +161,67 @@ func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
 
 func condition(kind, message string) appsv1alpha1.WorkloadSpreadSubsetCondition {
 	return appsv1alpha1.WorkloadSpreadSubsetCondition{Type: appsv1alpha1.WorkloadSpreadSubsetConditionType(kind), Status: corev1.ConditionTrue, Message: message}
+}
+
+// TestAPodThatWasKeptOffANodeIsLetOut: its spec keeps it off for good. When the hold has ended and it found no other node,
+// it is made anew, once.
+func TestAPodThatWasKeptOffANodeIsLetOut(t *testing.T) {
+	s := newStage(t, adaptive(Limit{count, 0}, Limit{}))
+	s.ground = []Ground{{}, virtual("v1", "v2")}
+	s.admit(1)
+	s.refused(s.last(), "v1", "ProviderFailed")
+	s.expect("stuck", s.after(30*time.Second).adapt(), "b NodePassedOver v1, move pod-1, next 1s")
+	s.drop(s.last())
+	s.admit(2)
+	s.stuck(s.last()) // v2 is full
+	s.expect("while it is left out", s.after(time.Minute).adapt(), "next 4m0s")
+	s.expect("afterwards", s.after(4*time.Minute).adapt(), "move pod-2, next 1s")
+	s.drop(s.last())
+	s.admit(3)
+	s.stuck(s.last())
+	s.expect("its successor stays", s.after(time.Minute).adapt(), "next 4m0s")
+}
+
+// TestAHoldIsNotForgottenWhilePodsWait: with a long wait and a short hold the back-off would never grow.
+func TestAHoldIsNotForgottenWhilePodsWait(t *testing.T) {
+	s := newStage(t, adaptive(Limit{count, 0}, Limit{}))
+	s.terms.Critical = 10 * time.Minute
+	s.ground = []Ground{{}, virtual("v1", "v2")}
+	for n, want := range []string{`"failed":0`, `"failed":1`, `"failed":2`} {
+		s.admit(n + 1)
+		s.refused(s.last(), "v1", "ProviderFailed")
+		s.after(s.terms.Critical - time.Second).adapt()
+		s.after(time.Second).adapt()
+		if got := s.condition(1, v1alpha1.ConditionNodes); !strings.Contains(got, want) {
+			t.Fatalf("round %d: %s, want %s", n+1, got, want)
+		}
+		s.drop(s.last())
+		s.after(holds.After(n)) // the hold ends
+	}
+}
+
+// TestANumberedPodGoesWhereItsNumberSays: that another subset has room does not help it.
+func TestANumberedPodGoesWhereItsNumberSays(t *testing.T) {
+	s := newStage(t, adaptive(Limit{count, 3}, Limit{}))
+	s.numbered = true
+	s.ground = []Ground{{}, virtual("vk")}
+	s.admit(1)
+	s.last().Subset = "b"
+	s.refused(s.last(), "vk", "ProviderFailed")
+	s.expect("room elsewhere", s.after(30*time.Second).adapt(), "")
+}
+
+// TestAProbeWithAnotherProblem: it has its node, and an image that does not exist. The subset is not closed for that.
+func TestAProbeWithAnotherProblem(t *testing.T) {
+	s := newStage(t, adaptive(Limit{count, 5}, Limit{}))
+	s.ground = []Ground{virtual("vk"), {}}
+	s.admit(1)
+	s.refused(s.last(), "vk", "ProviderFailed")
+	s.after(30 * time.Second).adapt()
+	s.drop(s.last())
+	s.expect("the hold is over", s.after(5*time.Minute).adapt(), "a RecoverSchedulable")
+	s.admit(2)
+	s.last().Bound, s.last().Node = true, "vk"
+	s.expect("not yet", s.after(59*time.Second).adapt(), "next 1s")
+	s.expect("long enough", s.after(time.Second).adapt(), "a SubsetRecovered")
 }

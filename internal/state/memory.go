@@ -2,6 +2,7 @@ package state
 
 import (
 	"maps"
+	"strings"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,7 +43,7 @@ func (p *Pods) Facts(pod *corev1.Pod) (types.NamespacedName, *spread.Pod) {
 // heal completes facts, and returns the WorkloadSpread that the pod is recorded on. The lock is held.
 func (p *Pods) heal(pod *corev1.Pod, key types.NamespacedName, facts *spread.Pod) types.NamespacedName {
 	m := p.memory[pod.UID]
-	if m == nil {
+	if m == nil || facts.Owner == "" { // its controller has let it go, which no status can do
 		return key
 	}
 	if key == (types.NamespacedName{}) {
@@ -56,11 +57,13 @@ func (p *Pods) heal(pod *corev1.Pod, key types.NamespacedName, facts *spread.Pod
 	return key
 }
 
-// remember keeps what a pod on virtual nodes carries. What is missing by now is not forgotten. The lock is held.
+// remember keeps what a pod on virtual nodes carries, and one that was adopted, which may be on such nodes: nothing that
+// it carries tells. What is missing by now is not forgotten. The lock is held.
 func (p *Pods) remember(pod *corev1.Pod, key types.NamespacedName, facts *spread.Pod) {
 	m := p.memory[pod.UID]
 	text, placed := pod.Annotations[clusterselector.AnnotationRecord]
-	if _, recorded := v1alpha1.ParseRecord(pod.Annotations); !recorded || key == (types.NamespacedName{}) || (m == nil && !placed) {
+	adopted := strings.HasPrefix(string(facts.Token), spread.AdoptionStem(pod.UID))
+	if _, recorded := v1alpha1.ParseRecord(pod.Annotations); !recorded || key == (types.NamespacedName{}) || (m == nil && !placed && !adopted) {
 		return
 	}
 	if m == nil {

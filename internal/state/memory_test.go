@@ -107,3 +107,27 @@ func TestPartOfTheMetadataIsLost(t *testing.T) {
 		t.Error("a pod without labels has a version by itself")
 	}
 }
+
+// TestAnAdoptedPodIsRemembered: it may be on a virtual node, where nothing was written at its creation.
+func TestAnAdoptedPodIsRemembered(t *testing.T) {
+	p := NewPods(Listener{})
+	adopted := func(pod *corev1.Pod) {
+		pod.Spec.NodeName = "vk"
+		pod.Annotations = map[string]string{v1alpha1.AnnotationMatched: v1alpha1.Record{Name: "ws", Subset: "own", UID: spread.AdoptionStem(pod.UID) + "1"}.Encode()}
+	}
+	must(t, p.Add(pod("a", 1, adopted)))
+	must(t, p.Update(pod("a", 2, adopted, stripped)))
+	if got := only(t, p); got.Subset != "own" || !got.Lost {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestAPodThatItsControllerLetGoCountsNoMore: owners cannot be overwritten by a status.
+func TestAPodThatItsControllerLetGoCountsNoMore(t *testing.T) {
+	p := NewPods(Listener{})
+	must(t, p.Add(pod("a", 1, virtual)))
+	must(t, p.Update(pod("a", 2, virtual, unlabelled, func(p *corev1.Pod) { p.OwnerReferences = nil })))
+	if v := p.View(key); v.Active("h1") > 0 {
+		t.Errorf("got %+v", v.Pods)
+	}
+}

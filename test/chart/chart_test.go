@@ -358,7 +358,7 @@ func TestNotesNameWhatIsThere(t *testing.T) {
 	for _, want := range []string{
 		"kubectl -n infra rollout status deployment/gate-spillway",
 		"mutatingwebhookconfiguration gate-spillway",
-		"except in infra",
+		"except in kube-system, infra",
 		"WARNING: replicaCount is 1",
 	} {
 		if !strings.Contains(notes, want) {

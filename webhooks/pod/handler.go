@@ -134,7 +134,7 @@ func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *adm
 func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest, a *answer) (v1alpha1.Reason, error) {
 	site, err := m.look(ctx, pod, match, request.Namespace)
 	if err != nil {
-		return "", err
+		return "", review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	}
 	grant, err := m.grant(ctx, pod, match, site.bars, request)
 	switch {
@@ -192,12 +192,12 @@ func (m *Mutator) grant(ctx context.Context, pod *corev1.Pod, match *resolve.Mat
 	incoming := incomingRecord(pod, match.Spread.Name)
 	barred := resolve.Reasons(bars)
 	switch i := terms.Index(incoming.Subset); {
-	case terms.Free && barred[terms.Name(0)] != "":
+	case terms.Free && barred[terms.Name(0)] != "" && incoming.Subset != terms.Name(0): // a second pass keeps its place
 		at.Outcome, at.Passed = spread.NoRoom, []spread.Passed{{Subset: 0, Reason: barred[terms.Name(0)]}}
 		return at, nil
 	case terms.Free:
 		return at, nil
-	case i >= 0 && barred[incoming.Subset] == "" && terms.Limit(i).IsUnlimited() && spread.Token(incoming.UID).IsPass(m.Clock.Now()):
+	case i >= 0 && terms.Limit(i).IsUnlimited() && spread.Token(incoming.UID).IsPass(m.Clock.Now()):
 		at.Subset, at.Token, at.Repeated = i, spread.Token(incoming.UID), true
 		return at, nil
 	}
@@ -256,7 +256,7 @@ func (m *Mutator) place(ctx context.Context, pod *corev1.Pod, match *resolve.Mat
 	}
 	sites, err := m.Sites.Of(ctx, grant.Spread) // of the spec that the grant is of
 	if err != nil {
-		return nil, err
+		return nil, review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	}
 	if sites == nil || !placement.Touchable(pod) {
 		return nil, placement.Place(pod, plan)
@@ -272,6 +272,9 @@ func (m *Mutator) place(ctx context.Context, pod *corev1.Pod, match *resolve.Mat
 
 // fault says how an error of the ledger or of the placement is answered.
 func fault(err error) error {
+	if already := new(review.Fault); errors.As(err, &already) {
+		return err
+	}
 	switch {
 	case errors.Is(err, ledger.ErrUnproven):
 		return review.Unavailable(v1alpha1.ReasonUnproven, err)

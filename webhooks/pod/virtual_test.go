@@ -159,3 +159,26 @@ func (r *recorded) Eventf(_, _ runtime.Object, _, reason, _, note string, args .
 func (r *recorded) AnnotatedEventf(o, related runtime.Object, _ map[string]string, kind, reason, action, note string, args ...any) {
 	r.Eventf(o, related, kind, reason, action, note, args...)
 }
+
+// TestASecondPassKeepsThePlace: a sidecar that came in between, and could not run there, takes it from no pod.
+func TestASecondPassKeepsThePlace(t *testing.T) {
+	for name, subsets := range map[string]string{
+		"of a subset without a limit": `[{"name":"own","maxReplicas":0},{"name":"virtual","requiredNodeSelectorTerm":{"matchExpressions":[{"key":"type","operator":"Exists"}]}}]`,
+		"of the only subset":          `[{"name":"virtual","requiredNodeSelectorTerm":{"matchExpressions":[{"key":"type","operator":"Exists"}]}}]`,
+	} {
+		b := newBenchOf(t, virtualObjects, clock.RealClock{})
+		b.setSubsets(subsets)
+		once, _, err := b.admit(b.json(webPod), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		injected := []byte(strings.Replace(string(once), `"spec":{`, `"spec":{"hostPID":true,`, 1))
+		twice, _, err := b.admit(injected, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first, second := record(t, once), record(t, twice); first.Subset != "virtual" || first != second {
+			t.Errorf("%s: first %+v, then %+v", name, first, second)
+		}
+	}
+}

@@ -53,9 +53,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end }}
 {{- end }}
 
-{{- /* Namespaces that the webhook does not see, as JSON. */}}
+{{- /* Namespaces that the webhook does not see, as JSON. Whatever is configured, the cluster's own pods do not wait for us. */}}
 {{- define "spillway.excludedNamespaces" -}}
-{{- append (default list .Values.webhook.excludedNamespaces) .Release.Namespace | uniq | toJson }}
+{{- append (concat (list "kube-system") (default list .Values.webhook.excludedNamespaces)) .Release.Namespace | uniq | toJson }}
 {{- end }}
 
 {{- /* The manager's configuration file. */}}

@@ -3,8 +3,8 @@ package workloadspread
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -27,13 +27,14 @@ func (p *pass) sight(ctx context.Context) (spread.Sight, error) {
 	return s, nil
 }
 
-// judge finds out, of pods that cannot start, which subsets of virtual nodes they could not run on either: to make those
-// anew would only lose their place. Each is looked at once.
+// judge finds out, of pods that have been unable to start for long enough to be moved, which subsets of virtual nodes they
+// could not run on either: to make those anew would only lose their place. Each is looked at once in a while.
 func (p *pass) judge(ctx context.Context, sites []resolve.Site) (map[types.UID]map[string]v1alpha1.Reason, error) {
-	known, unknown := p.judged.of(p.key, p.ws.Generation), make(map[types.UID]bool)
+	now := p.Clock.Now()
+	known, unknown := p.judged.of(p.key, p.ws.Generation, now), make(map[types.UID]bool)
 	out := make(map[types.UID]map[string]v1alpha1.Reason)
 	for _, pod := range p.Pods.View(p.key).Pods {
-		if !pod.Active || pod.Trouble.Since == 0 {
+		if !pod.Active || pod.Trouble.Since == 0 || now.Sub(time.Unix(pod.Trouble.Since, 0)) < p.terms.Critical {
 			continue
 		}
 		if bars, ok := known[pod.UID]; ok {
@@ -42,19 +43,35 @@ func (p *pass) judge(ctx context.Context, sites []resolve.Site) (map[types.UID]m
 		}
 		unknown[pod.UID] = true
 	}
-	if len(unknown) > 0 {
-		found, err := p.Pods.Barred(ctx, p.ws, p.Sites, sites, unknown)
-		if err != nil {
-			return nil, err //nolint:wrapcheck // wrapped by sight
-		}
-		maps.Copy(out, found)
+	if len(unknown) == 0 {
+		return out, nil
 	}
-	p.judged.keep(p.key, p.ws.Generation, out)
+	found, err := p.Pods.Barred(ctx, p.ws, p.Sites, sites, unknown)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // wrapped by sight
+	}
+	for uid := range unknown {
+		bars, there := found[uid]
+		if !there { // gone, or not the target's any more: nothing of ours to move
+			bars = p.everywhere()
+		}
+		out[uid] = bars
+	}
+	p.judged.keep(p.key, p.ws.Generation, now, out)
 	return out, nil
 }
 
-// eligibility remembers, by WorkloadSpread and generation, what the pods that cannot start could not run on. The zero
-// value is ready for use.
+// everywhere bars all subsets.
+func (p *pass) everywhere() map[string]v1alpha1.Reason {
+	out := make(map[string]v1alpha1.Reason, p.terms.Len())
+	for i := range p.terms.Len() {
+		out[p.terms.Name(i)] = v1alpha1.ReasonNotManaged
+	}
+	return out
+}
+
+// eligibility remembers, by WorkloadSpread and generation, what the pods that cannot start could not run on. Nodes and
+// claims change: after a while all are looked at again. The zero value is ready for use.
 type eligibility struct {
 	mu  sync.Mutex
 	all map[types.NamespacedName]judgedPods
@@ -62,31 +79,39 @@ type eligibility struct {
 
 type judgedPods struct {
 	generation int64
+	until      time.Time
 	pods       map[types.UID]map[string]v1alpha1.Reason
 }
 
+// judgedLife is how long what is known of pods is used.
+const judgedLife = 30 * time.Second
+
 // of returns what is known under a generation; it must not be changed.
-func (e *eligibility) of(key types.NamespacedName, generation int64) map[types.UID]map[string]v1alpha1.Reason {
+func (e *eligibility) of(key types.NamespacedName, generation int64, now time.Time) map[types.UID]map[string]v1alpha1.Reason {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if have := e.all[key]; have.generation == generation {
+	if have := e.all[key]; have.generation == generation && now.Before(have.until) {
 		return have.pods
 	}
 	return nil
 }
 
 // keep replaces what is known: pods that start, or are gone, are forgotten.
-func (e *eligibility) keep(key types.NamespacedName, generation int64, pods map[types.UID]map[string]v1alpha1.Reason) {
+func (e *eligibility) keep(key types.NamespacedName, generation int64, now time.Time, pods map[types.UID]map[string]v1alpha1.Reason) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if len(pods) == 0 {
-		delete(e.all, key)
-		return
+	until := now.Add(judgedLife)
+	if have := e.all[key]; have.generation == generation && now.Before(have.until) {
+		until = have.until
 	}
 	if e.all == nil {
 		e.all = make(map[types.NamespacedName]judgedPods)
 	}
-	e.all[key] = judgedPods{generation, pods}
+	e.all[key] = judgedPods{generation, until, pods}
 }
 
-func (e *eligibility) forget(key types.NamespacedName) { e.keep(key, 0, nil) }
+func (e *eligibility) forget(key types.NamespacedName) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.all, key)
+}

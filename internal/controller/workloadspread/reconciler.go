@@ -128,13 +128,8 @@ func (p *pass) run(ctx context.Context) error {
 	// 4. What follows from it, now that it is written.
 	p.turned(seen.Adaptation.Turns)
 	p.move(ctx, seen.Adaptation)
-	if err := p.repair(ctx); err != nil {
-		return err
-	}
-	if err := p.recost(ctx); err != nil {
-		return err
-	}
-	return p.expire(ctx)
+	// One that fails does not hold up the others.
+	return errors.Join(p.repair(ctx), p.recost(ctx), p.expire(ctx))
 }
 
 // read parses the spec.

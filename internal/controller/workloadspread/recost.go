@@ -41,14 +41,19 @@ func (p *pass) recost(ctx context.Context) error {
 	}
 	book := spread.Open(p.terms, &p.ws.Status, 0) // percentages are costed by rank
 	book.Turn(turnover)
-	for n, c := range book.Recosts(view, lineage) {
-		if n == recostsMost {
+	written := 0
+	for _, c := range book.Recosts(view, lineage) {
+		if c.Pod.Lost {
+			continue // its metadata is overwritten from below
+		}
+		if written == recostsMost {
 			p.wake(recostPause)
 			return nil
 		}
-		if c.Pod.Lost || !p.patience.cost(p.key, c.Pod.UID, strconv.Itoa(int(c.Cost))) {
-			continue // its metadata is overwritten from below
+		if !p.patience.cost(p.key, c.Pod.UID, strconv.Itoa(int(c.Cost))) {
+			continue // as is this one's cost
 		}
+		written++
 		if err := p.writeCost(ctx, c); err != nil {
 			p.warn(p.ws, v1alpha1.ReasonPatchPodDeletionCostFailed, "Pod %s: %v", c.Pod.Name, err)
 			return fmt.Errorf("write the deletion cost of pod %s/%s: %w", p.key.Namespace, c.Pod.Name, err)
@@ -74,8 +79,10 @@ func (p *pass) writeCost(ctx context.Context, c spread.Recost) error {
 		annotations[v1alpha1.AnnotationMatched] = &record
 	}
 	changed, err := p.annotate(ctx, p.key.Namespace, c.Pod, annotations)
+	if changed || err != nil {
+		p.patience.undoCost(p.key, c.Pod.UID) // that was no attempt
+	}
 	if changed {
-		p.patience.undoCost(p.key, c.Pod.UID)
 		p.wake(recostPause)
 	}
 	return err

@@ -23,6 +23,7 @@ import (
 func (p *pass) repair(ctx context.Context) error {
 	lost := p.Pods.Lost(p.key)
 	var given []string
+	var failed error
 	repaired := 0
 	for _, l := range lost {
 		switch may, wait, last := p.patience.ask(p.key, l.Pod.UID, p.Clock.Now()); {
@@ -34,10 +35,11 @@ func (p *pass) repair(ctx context.Context) error {
 			p.patience.undo(p.key, l.Pod.UID)
 			p.wake(recostPause)
 		case may:
-			repaired++
 			if err := p.writeBack(ctx, l); err != nil {
-				return fmt.Errorf("write back what was taken off pod %s/%s: %w", p.key.Namespace, l.Pod.Name, err)
+				failed = fmt.Errorf("write back what was taken off pod %s/%s: %w", p.key.Namespace, l.Pod.Name, err)
+				continue
 			}
+			repaired++
 			p.wake(recostPause)
 		}
 	}
@@ -46,7 +48,7 @@ func (p *pass) repair(ctx context.Context) error {
 		p.warn(p.ws, v1alpha1.ReasonMetadataOverwritten, "%s: labels or annotations were overwritten after they had been written back %d times, and are left so. "+
 			"Counts stay right, but the order of a scale-in may not; have the provider of the virtual node keep them", list("Pod", given), len(repairDelays))
 	}
-	return nil
+	return failed
 }
 
 // writeBack adds what is missing to the pod as it was seen. What it has by now under these keys stays.
@@ -71,6 +73,8 @@ func (p *pass) writeBack(ctx context.Context, l state.Lost) error {
 		return nil
 	case apierrors.IsNotFound(err):
 		return nil
+	case err != nil:
+		p.patience.undo(p.key, l.Pod.UID)
 	}
 	return err //nolint:wrapcheck // wrapped by the caller
 }
@@ -145,7 +149,7 @@ func (t *patience) cost(key types.NamespacedName, pod types.UID, value string) b
 	if have.cost != value {
 		have.cost, have.costs = value, 0
 	}
-	have.costs++
+	have.costs = min(have.costs+1, len(repairDelays)+1)
 	return have.costs <= len(repairDelays)
 }
 
