@@ -17,9 +17,10 @@ import (
 // stands, such as spec. Stash and Restore do not validate.
 //
 // The rules are those of package k8s.io/kubernetes/pkg/apis/core/validation for a pod that is created, named at each
-// function here, as far as every version from 1.30 on has them: what any API server takes is not refused. So these are
-// left out: values of labels in node affinity, which older ones do not look at (and whether those of Gt and Lt are
-// numbers, at which none looks); matchLabelKeys and mismatchLabelKeys, which depend on features and on the pod's labels.
+// function here, as far as every version from 1.30 on has them, with its features as they are by default: what any API
+// server takes is not refused. So these are left out: values of labels in node affinity, which older ones do not look at
+// (and whether those of Gt and Lt are numbers, at which none looks); matchLabelKeys and mismatchLabelKeys, which depend
+// on features and on the pod's labels.
 // Keys that this package does not know (Extra) have no rules.
 func (s Selection) Validate(path *field.Path) field.ErrorList {
 	errs := validateLabels(s.NodeSelector, path.Child("nodeSelector"))
