@@ -104,6 +104,10 @@ const (
 	ReasonNoVirtualNode Reason = "NoVirtualNode"
 )
 
+// ReasonConstraintInvalid is why a pod for virtual nodes was refused: one of the constraints that are handed over is one
+// that no API server takes.
+const ReasonConstraintInvalid Reason = "ConstraintInvalid"
+
 // ReasonCounted is the reason of the condition ConditionView: the counts come from that view.
 const ReasonCounted Reason = "Counted"
 

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,9 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-project/spillway/internal/lint"
+	"github.com/spillway-project/spillway/internal/testing/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // called runs a command line.
 func called(t *testing.T, in string, args ...string) (code int, out, errs string) {
@@ -25,7 +23,7 @@ func called(t *testing.T, in string, args ...string) (code int, out, errs string
 	return code, stdout.String(), stderr.String()
 }
 
-// TestWhatPeopleSee compares outputs with NAME.out in testdata, for the files there. -update writes them.
+// TestWhatPeopleSee compares outputs with NAME.txt in testdata, for the files there. -update writes them.
 func TestWhatPeopleSee(t *testing.T) {
 	t.Chdir("testdata")
 	for name, tc := range map[string]struct {
@@ -44,19 +42,7 @@ func TestWhatPeopleSee(t *testing.T) {
 			if code != tc.code || errs != "" {
 				t.Errorf("exit code %d, errors %q", code, errs)
 			}
-			file := name + ".txt"
-			if *update {
-				if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), out); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
+			golden.File(t, name+".txt", out)
 		})
 	}
 }

@@ -3,7 +3,6 @@ package lint
 import (
 	"bytes"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,42 +17,18 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-project/spillway/internal/sidecar"
+	"github.com/spillway-project/spillway/internal/testing/golden"
 	"github.com/spillway-project/spillway/internal/validation"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestGolden looks at every NAME.in.yaml in testdata. NAME.findings is what is said, NAME.fixed.yaml the corrected
 // text, which has nothing left to correct. -update writes both.
 func TestGolden(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/*.in.yaml")
-	if err != nil || len(inputs) == 0 {
-		t.Fatalf("no golden files: %v", err)
-	}
-	wanted := map[string]bool{}
-	for _, in := range inputs {
-		stem := strings.TrimSuffix(in, ".in.yaml")
-		wanted[stem+".findings"], wanted[stem+".fixed.yaml"], wanted[in] = true, true, true
-		t.Run(filepath.Base(stem), func(t *testing.T) {
-			text, err := os.ReadFile(in)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r := YAML(text)
-			compare(t, stem+".findings", []byte(spell(r.Findings)))
-			compare(t, stem+".fixed.yaml", r.Fixed)
-			corrected(t, r)
-		})
-	}
-	all, err := filepath.Glob("testdata/*.*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range all {
-		if !wanted[f] {
-			t.Errorf("%s belongs to no input", f)
-		}
-	}
+	golden.Cases(t, "testdata", ".in.yaml", []string{".findings", ".fixed.yaml"}, func(t *testing.T, text string) []string {
+		r := YAML([]byte(text))
+		corrected(t, r)
+		return []string{spell(r.Findings), string(r.Fixed)}
+	})
 }
 
 func spell(findings []Finding) string {
@@ -72,22 +47,6 @@ func indent(s string) string {
 		return ""
 	}
 	return "    " + strings.ReplaceAll(strings.TrimSuffix(s, "\n"), "\n", "\n    ") + "\n"
-}
-
-func compare(t *testing.T, file string, got []byte) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, got, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", file, diff)
-	}
 }
 
 // corrected checks the promises of a correction: nothing is left to correct, what is left is what people have to

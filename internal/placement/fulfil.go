@@ -21,8 +21,8 @@ import (
 //     provider cannot run is refused.
 //   - any: the pod tolerates the taints of the profile that is named, else of all.
 //
-// It may be done twice. On an error the pod must be dropped. The error is a *Refusal, or one of package
-// clusterselector about the pod's annotations.
+// It may be done twice. On an error the pod must be dropped. The error is a *Refusal, for constraints that are invalid
+// too, or one of package clusterselector about the pod's annotations.
 func Fulfil(pod *corev1.Pod, d Directive, survey *provider.Survey, s provider.Surroundings) (warnings []string, err error) {
 	switch d.Placement {
 	case v1alpha1.PlacementOwn:
@@ -154,7 +154,10 @@ func send(pod *corev1.Pod, d Directive, profile *provider.Profile, pin []corev1.
 	}
 	lost := NotHonoured(pod, Plan{Virtual: profile})
 	if key := profile.HandOver(); key != "" {
-		moved, err := clusterselector.Stash(pod, key)
+		moved, err := handOver(pod, key)
+		if err == nil && moved.Own != nil {
+			err = checkText(pod, key)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Source, err)
 		}

@@ -1,10 +1,6 @@
 package placement
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,33 +11,12 @@ import (
 	"github.com/spillway-project/spillway/api/clusterselector"
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/provider"
+	"github.com/spillway-project/spillway/internal/testing/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // TestGolden runs every pair in testdata. NAME.in.yaml holds the profile's name, the subset and the pod, and whether
 // the pod comes back as it was; NAME.out.yaml is the pod that is stored. -update writes the latter.
-func TestGolden(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/*.in.yaml")
-	if err != nil || len(inputs) == 0 {
-		t.Fatalf("no golden files: %v", err)
-	}
-	wanted := map[string]bool{}
-	for _, in := range inputs {
-		out := strings.TrimSuffix(in, ".in.yaml") + ".out.yaml"
-		wanted[out] = true
-		t.Run(strings.TrimSuffix(filepath.Base(in), ".in.yaml"), func(t *testing.T) { golden(t, in, out) })
-	}
-	outputs, err := filepath.Glob("testdata/*.out.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, out := range outputs {
-		if !wanted[out] {
-			t.Errorf("%s belongs to no input", out)
-		}
-	}
-}
+func TestGolden(t *testing.T) { golden.Pairs(t, "testdata", ".in.yaml", ".out.yaml", upAndDown) }
 
 type example struct {
 	Profile string                            `json:"profile"`
@@ -51,13 +26,10 @@ type example struct {
 	Below *corev1.PodSpec `json:"below,omitempty"`
 }
 
-func golden(t *testing.T, in, out string) {
-	text, err := os.ReadFile(in)
-	if err != nil {
-		t.Fatal(err)
-	}
+// upAndDown returns the pod of an example as it is placed, and checks that it comes back as it was.
+func upAndDown(t *testing.T, text string) string {
 	var e example
-	if err := yaml.UnmarshalStrict(text, &e); err != nil {
+	if err := yaml.UnmarshalStrict([]byte(text), &e); err != nil {
 		t.Fatal(err)
 	}
 	virtual := plan(&e.Subset)
@@ -67,18 +39,6 @@ func golden(t *testing.T, in, out string) {
 	got, err := yaml.Marshal(placed)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if *update {
-		if err := os.WriteFile(out, got, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", out, diff)
 	}
 	below := e.Pod.Spec
 	if e.Below != nil {
@@ -90,6 +50,7 @@ func golden(t *testing.T, in, out string) {
 	if diff := cmp.Diff(clusterselector.Of(&below), clusterselector.Of(&placed.Spec)); diff != "" {
 		t.Errorf("in the lower cluster (-want +got):\n%s", diff)
 	}
+	return string(got)
 }
 
 // twice places a pod two times; the second time must change nothing.

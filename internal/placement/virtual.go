@@ -17,7 +17,8 @@ import (
 // done twice:
 //
 //  1. The user's constraints move into the provider's annotation, because they mean nodes of the lower cluster.
-//     Where the provider takes no hand-over they stay.
+//     Where the provider takes no hand-over they stay. Those that an API server would refuse are refused here, where
+//     none has seen them yet.
 //  2. The subset's patch. What it writes into the annotation is merged over what was moved.
 //  3. The pin and the subset's tolerations, as in any subset.
 //  4. The provider's tolerations, labels and annotations, and those that hold during an outage. A label or annotation
@@ -26,12 +27,12 @@ import (
 //  6. The checks: the size of the annotations, and that the pin is there.
 func placeVirtual(pod *corev1.Pod, plan Plan) error {
 	profile, subset := plan.Virtual, plan.Subset
-	done, err := handOver(pod, profile)
+	done, err := handOver(pod, profile.HandOver())
 	if err != nil {
 		return fmt.Errorf("subset %q: %w", subset.Name, err)
 	}
 	stood := slices.DeleteFunc(slices.Clone(pod.Spec.Tolerations), func(t corev1.Toleration) bool { return !clusterselector.StandsOutage(t) })
-	if err := patchVirtual(pod, plan, done.Annotation); err != nil {
+	if err := patchVirtual(pod, plan, &done); err != nil {
 		return err
 	}
 	if plan.Hold {
@@ -74,18 +75,10 @@ func avoiding(subset *appsv1alpha1.WorkloadSpreadSubset, nodes []string) *appsv1
 	return &out
 }
 
-// handOver moves the constraints, or finds that a pass before this one has, and returns the record to go on from.
-func handOver(pod *corev1.Pod, profile *provider.Profile) (clusterselector.Record, error) {
-	if key := profile.HandOver(); key != "" {
-		return clusterselector.Stash(pod, key)
-	}
-	done, _, err := clusterselector.ParseRecord(pod.Annotations)
-	return done, err
-}
-
 // patchVirtual applies the subset's patch, and merges what it writes into the annotation over the constraints that
 // were moved there.
-func patchVirtual(pod *corev1.Pod, plan Plan, annotation string) error {
+func patchVirtual(pod *corev1.Pod, plan Plan, done *clusterselector.Record) error {
+	annotation := done.Annotation
 	moved := pod.Annotations[annotation]
 	if err := patch(pod, plan.Subset); err != nil {
 		return err
@@ -95,6 +88,12 @@ func patchVirtual(pod *corev1.Pod, plan Plan, annotation string) error {
 	}
 	if err := clusterselector.Combine(pod, annotation, moved); err != nil {
 		return fmt.Errorf("subset %q: patch: %w", plan.Subset.Name, err)
+	}
+	if done.Own == nil && pod.Annotations[annotation] == moved {
+		return nil // nobody's text: only what was moved
+	}
+	if err := checkText(pod, annotation); err != nil {
+		return fmt.Errorf("subset %q: %w", plan.Subset.Name, err)
 	}
 	return nil
 }

@@ -30,14 +30,19 @@ func virtualPlan(t testing.TB, profile, subset string) Plan {
 	return p
 }
 
-// generated pods and subsets for laws.
+// generated pods and subsets for laws: such as an API server takes, because what is handed over is validated.
 var (
+	words       = rapid.SampledFrom([]string{"", "a", "b"})
 	keys        = rapid.SampledFrom([]string{"a", "b", "type", corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable})
 	requirement = rapid.Custom(func(t *rapid.T) corev1.NodeSelectorRequirement {
 		return corev1.NodeSelectorRequirement{Key: keys.Draw(t, "key"), Operator: rapid.SampledFrom([]corev1.NodeSelectorOperator{"Exists", "DoesNotExist"}).Draw(t, "operator")}
 	})
+	named = rapid.Custom(func(t *rapid.T) corev1.NodeSelectorRequirement {
+		return corev1.NodeSelectorRequirement{Key: metav1.ObjectNameField, Operator: rapid.SampledFrom([]corev1.NodeSelectorOperator{"In", "NotIn"}).Draw(t, "operator"),
+			Values: []string{rapid.SampledFrom([]string{"n", "m"}).Draw(t, "node")}}
+	})
 	term = rapid.Custom(func(t *rapid.T) corev1.NodeSelectorTerm {
-		return corev1.NodeSelectorTerm{MatchExpressions: rapid.SliceOfN(requirement, 0, 2).Draw(t, "expressions"), MatchFields: rapid.SliceOfN(requirement, 0, 1).Draw(t, "fields")}
+		return corev1.NodeSelectorTerm{MatchExpressions: rapid.SliceOfN(requirement, 0, 2).Draw(t, "expressions"), MatchFields: rapid.SliceOfN(named, 0, 1).Draw(t, "fields")}
 	})
 	preference = rapid.Custom(func(t *rapid.T) corev1.PreferredSchedulingTerm {
 		return corev1.PreferredSchedulingTerm{Weight: rapid.Int32Range(1, 2).Draw(t, "weight"), Preference: term.Draw(t, "preference")}
@@ -53,7 +58,7 @@ var (
 	anyPod = rapid.Custom(func(t *rapid.T) *corev1.Pod {
 		pod := &corev1.Pod{}
 		pod.Labels = rapid.MapOfN(keys, keys, 0, 2).Draw(t, "labels")
-		pod.Spec.NodeSelector = rapid.MapOfN(keys, keys, 0, 2).Draw(t, "nodeSelector")
+		pod.Spec.NodeSelector = rapid.MapOfN(keys, words, 0, 2).Draw(t, "nodeSelector")
 		pod.Spec.Tolerations = rapid.SliceOfN(tolerated, 0, 4).Draw(t, "tolerations")
 		if rapid.Bool().Draw(t, "affinity") {
 			node := &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: rapid.SliceOfN(preference, 0, 2).Draw(t, "preferred")}
@@ -178,8 +183,14 @@ func TestWhatCannotBePlacedIsExplained(t *testing.T) {
 		"a selection that cannot be read": {`{metadata: {annotations: {clusterSelector: '{"tolerations":5}'}}}`, virtualSubset,
 			`subset "virtual": annotation clusterSelector, field tolerations, line 1, column 16: it holds a number where a list belongs`},
 		"one in the patch that cannot": {`{}`, virtualSubset + `patch: {metadata: {annotations: {clusterSelector: "{"}}}`, `subset "virtual": patch: annotation clusterSelector, line 1`},
-		"a record that cannot":         {`{metadata: {annotations: {spillway-project.io/placement-record: x}}}`, virtualSubset, `subset "virtual": annotation spillway-project.io/placement-record`},
-		"annotations too large":        {`{metadata: {annotations: {big: ` + strings.Repeat("x", 256<<10-200) + `}}}`, virtualSubset, `subset "virtual": metadata.annotations hold`},
+		"a constraint that no API server takes": {`{spec: {tolerations: [{key: a, operator: Exists, value: b}]}}`, virtualSubset,
+			`subset "virtual": spec.tolerations[0].value: Invalid value: "b": operator Exists takes no value: the pod would be refused behind the virtual node: correct that in the template of its workload`},
+		"one in a text of the pod's": {`{metadata: {annotations: {clusterSelector: '{"topologySpreadConstraints":[{"maxSkew":0,"topologyKey":"a","whenUnsatisfiable":"DoNotSchedule"}]}'}}}`, virtualSubset,
+			`subset "virtual": metadata.annotations[clusterSelector].topologySpreadConstraints[0].maxSkew: Invalid value: 0`},
+		"one in the patch": {`{}`, virtualSubset + `patch: {metadata: {annotations: {clusterSelector: '{"nodeSelector":{"a b":"c"}}'}}}`,
+			`subset "virtual": metadata.annotations[clusterSelector].nodeSelector[a b]: Invalid value: "a b"`},
+		"a record that cannot":  {`{metadata: {annotations: {spillway-project.io/placement-record: x}}}`, virtualSubset, `subset "virtual": annotation spillway-project.io/placement-record`},
+		"annotations too large": {`{metadata: {annotations: {big: ` + strings.Repeat("x", 256<<10-200) + `}}}`, virtualSubset, `subset "virtual": metadata.annotations hold`},
 		"a copy of which a part was lost": {`{metadata: {annotations: {spillway-project.io/placement-record: '{"annotation":"clusterSelector","subset":"other"}'}}}`, virtualSubset,
 			`undo the placement into subset "other": annotation clusterSelector, line 1, column 1: it is missing`},
 	} {
@@ -190,6 +201,28 @@ func TestWhatCannotBePlacedIsExplained(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestOnlyWhatIsHandedOverIsValidated: the API server sees the rest.
+func TestOnlyWhatIsHandedOverIsValidated(t *testing.T) {
+	const invalid = `{spec: {tolerations: [{key: a, operator: exists}]}}`
+	for name, p := range map[string]Plan{
+		"own nodes":                    plan(parse[appsv1alpha1.WorkloadSpreadSubset](t, ownSubset)),
+		"a provider without hand-over": virtualPlan(t, provider.AlibabaECI, virtualSubset),
+	} {
+		t.Run(name, func(t *testing.T) { twice(t, parse[corev1.Pod](t, invalid), p) })
+	}
+	t.Run("a pod that was placed", func(t *testing.T) {
+		p := virtualPlan(t, provider.TensileKube, virtualSubset)
+		pod := &corev1.Pod{}
+		if err := Place(pod, p); err != nil {
+			t.Fatal(err)
+		}
+		pod.Spec.Tolerations = append(pod.Spec.Tolerations, corev1.Toleration{Key: "a", Operator: "exists"})
+		if err := Place(pod, p); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestLabelsOfTheUsersOwnStay: how a cloud is to be used may be said by the same label that it needs.

@@ -3,24 +3,19 @@ package sidecar
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
 
 	"github.com/spillway-project/spillway/internal/delta"
+	"github.com/spillway-project/spillway/internal/testing/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // admission is one pass of a pod through the webhook's decisions.
 type admission struct {
@@ -78,52 +73,18 @@ func admit(raw []byte, x *Index) (admission, error) {
 // TestGolden: every testdata/*.in.yaml holds a pod and the sets; its .out.yaml what becomes of the pod.
 // Each pod passes twice, and the second time nothing changes.
 func TestGolden(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/*.in.yaml")
-	if err != nil || len(inputs) == 0 {
-		t.Fatal("no cases", err)
-	}
-	outputs, _ := filepath.Glob("testdata/*.out.yaml")
-	used := map[string]bool{}
-	for _, in := range inputs {
-		out := strings.TrimSuffix(in, ".in.yaml") + ".out.yaml"
-		used[out] = true
-		t.Run(strings.TrimSuffix(filepath.Base(in), ".in.yaml"), func(t *testing.T) { golden(t, in, out) })
-	}
-	for _, out := range outputs {
-		if !used[out] {
-			t.Errorf("%s belongs to no case", out)
-		}
-	}
-}
-
-func golden(t *testing.T, in, out string) {
-	text, err := os.ReadFile(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	documents := strings.Split(string(text), "\n---\n")
-	pod, err := yaml.YAMLToJSON([]byte(documents[0]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := NewIndex()
-	for _, d := range documents[1:] {
-		x.Put(compile(t, d))
-	}
-	got := result(t, pod, x)
-	if *update {
-		if err := os.WriteFile(out, []byte(got), 0o600); err != nil {
+	golden.Pairs(t, "testdata", ".in.yaml", ".out.yaml", func(t *testing.T, text string) string {
+		documents := strings.Split(text, "\n---\n")
+		pod, err := yaml.YAMLToJSON([]byte(documents[0]))
+		if err != nil {
 			t.Fatal(err)
 		}
-		return
-	}
-	want, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("run with -update after checking (-want +got):\n%s", diff)
-	}
+		x := NewIndex()
+		for _, d := range documents[1:] {
+			x.Put(compile(t, d))
+		}
+		return result(t, pod, x)
+	})
 }
 
 // result renders an admission, and checks that a second one changes nothing.

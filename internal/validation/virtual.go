@@ -30,9 +30,13 @@ func WorkloadSpreadVirtual(ws *appsv1alpha1.WorkloadSpread, profiles *provider.C
 		s := &ws.Spec.Subsets[i]
 		path := field.NewPath("spec", "subsets").Index(i)
 		for key, text := range profiles.Written(s.Patch.Raw) {
-			if _, _, err := clusterselector.Parse(text); err != nil {
-				errs = append(errs, field.Invalid(path.Child("patch").Child("metadata", "annotations").Key(key), text, err.Error()))
+			at := path.Child("patch", "metadata", "annotations").Key(key)
+			selection, _, err := clusterselector.Parse(text)
+			if err != nil {
+				errs = append(errs, field.Invalid(at, text, err.Error()))
+				continue
 			}
+			errs = append(errs, selection.Validate(at)...)
 		}
 		if _, named := override[s.Name]; named {
 			continue

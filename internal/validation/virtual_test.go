@@ -18,6 +18,8 @@ func TestWhatASpreadSaysOfVirtualNodes(t *testing.T) {
 		"an annotation that fits":  {ws: `{metadata: {annotations: {spillway-project.io/virtual-subsets: '{"a":"kosmos"}'}}, spec: {subsets: [{name: a}]}}`},
 		"one of another subset":    {ws: `{metadata: {annotations: {spillway-project.io/virtual-subsets: '{"b":"kosmos"}'}}, spec: {subsets: [{name: a}]}}`, fault: `metadata.annotations[spillway-project.io/virtual-subsets]: Invalid value`},
 		"constraints without form": {ws: `{spec: {subsets: [{name: a, patch: {metadata: {annotations: {clusterSelector: '{"tolerations":{}}'}}}}]}}`, fault: `spec.subsets[0].patch.metadata.annotations[clusterSelector]: Invalid value: "{\"tolerations\":{}}": field tolerations, line 1, column 16`},
+		"constraints that no API server takes": {ws: `{spec: {subsets: [{name: a, patch: {metadata: {annotations: {clusterSelector: '{"tolerations":[{"key":"a","operator":"exists"}]}'}}}}]}}`,
+			fault: `spec.subsets[0].patch.metadata.annotations[clusterSelector].tolerations[0].operator: Unsupported value: "exists"`},
 		"real and virtual nodes":   {ws: `{spec: {subsets: [{name: a, requiredNodeSelectorTerm: {matchExpressions: [{key: pool, operator: Exists}]}}]}}`, warning: `subset "a" selects real nodes and virtual ones of generic`},
 		"the same, but overridden": {ws: `{metadata: {annotations: {spillway-project.io/virtual-subsets: '{"a":""}'}}, spec: {subsets: [{name: a, requiredNodeSelectorTerm: {matchExpressions: [{key: pool, operator: Exists}]}}]}}`},
 	} {

@@ -46,6 +46,10 @@ func TestPlacementsThatCannotBeRefuseThePod(t *testing.T) {
 		"no virtual node":                          {askingNamespace, `{}`, v1alpha1.ReasonNoVirtualNode, "Namespace ns: metadata.labels[spillway-project.io/placement]: there is no virtual node now"},
 		"a pod that may not go there": {askingNamespace + "\n---\n" + tensileNode, `{metadata: {annotations: {example.com/ip: 10.0.0.1}}}`, v1alpha1.ReasonFixedIP,
 			"metadata.annotations[example.com/ip]: the pod has a fixed address"},
+		"a constraint that no API server takes": {askingNamespace + "\n---\n" + tensileNode, `{spec: {nodeSelector: {disk: "s s d"}}}`, v1alpha1.ReasonConstraintInvalid,
+			`Namespace ns: metadata.labels[spillway-project.io/placement]: spec.nodeSelector[disk]: Invalid value: "s s d"`},
+		"one in a text of the pod's": {askingNamespace + "\n---\n" + tensileNode, `{metadata: {annotations: {clusterSelector: '{"tolerations":[{"operator":"Equal"}]}'}}}`, v1alpha1.ReasonConstraintInvalid,
+			`metadata.annotations[clusterSelector].tolerations[0].operator: Invalid value: "Equal": without a key only Exists is possible`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, err := asked(t, nil, tc.objects, tc.pod)

@@ -33,7 +33,7 @@ func lost(pod *corev1.Pod, plan placement.Plan) (fields []clusterselector.Field,
 // they are the pod's own fault, and without them it might run where its author forbade it, whatever the failure policy.
 func refused(err error) (review.Verdict, bool) {
 	if refusal := new(placement.Refusal); errors.As(err, &refusal) {
-		verdict := review.Refuse(metav1.StatusReasonInvalid, http.StatusUnprocessableEntity, refusal.Message)
+		verdict := review.Refuse(metav1.StatusReasonInvalid, http.StatusUnprocessableEntity, err.Error())
 		verdict.Reason = refusal.Reason
 		return verdict, true
 	}

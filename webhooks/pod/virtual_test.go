@@ -69,6 +69,23 @@ func TestConstraintsThatCannotBeReadRefuseThePod(t *testing.T) {
 	}
 }
 
+// TestConstraintsThatAreInvalidRefuseThePod: those that the API server does not see any more, because they are handed over.
+func TestConstraintsThatAreInvalidRefuseThePod(t *testing.T) {
+	for name, tc := range map[string]struct{ metadata, spec, want string }{
+		"of the pod": {``, `topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: Never}], `,
+			`WorkloadSpread ws: subset "virtual": spec.topologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: "Never": supported values: "DoNotSchedule", "ScheduleAnyway": the pod would be refused behind the virtual node: correct that in the template`},
+		"in a text of its own": {`annotations: {clusterSelector: '{"tolerations":[{"key":"a","effect":"No"}]}'}, `, ``,
+			`WorkloadSpread ws: subset "virtual": metadata.annotations[clusterSelector].tolerations[0].effect: Unsupported value: "No"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := newBenchOf(t, virtualObjects, clock.RealClock{}).review(tc.metadata, tc.spec)
+			if err != nil || v.Refusal == nil || v.Refusal.Code != 422 || v.Reason != v1alpha1.ReasonConstraintInvalid || !strings.Contains(v.Refusal.Message, tc.want) {
+				t.Errorf("got %+v (%s), %v, want %q", v.Refusal, v.Reason, err, tc.want)
+			}
+		})
+	}
+}
+
 func TestTheUserIsToldOfWhatIsLost(t *testing.T) {
 	b := newBenchOf(t, virtualObjects, clock.RealClock{})
 	v, err := b.review(``, `nodeSelector: {disk: ssd}, topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}], `)

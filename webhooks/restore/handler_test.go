@@ -2,10 +2,6 @@ package restore_test
 
 import (
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -18,11 +14,10 @@ import (
 
 	"github.com/spillway-project/spillway/api/v1alpha1"
 	"github.com/spillway-project/spillway/internal/delta"
+	"github.com/spillway-project/spillway/internal/testing/golden"
 	"github.com/spillway-project/spillway/webhooks/restore"
 	"github.com/spillway-project/spillway/webhooks/review"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // here is the cluster that the webhook of these tests serves.
 const here = "here"
@@ -74,49 +69,17 @@ func asJSON(t *testing.T, text string) []byte {
 // NAME.out.yaml as it is stored. Every pod goes through the webhook a second time, which must change nothing.
 // -update writes the .out.yaml files.
 func TestGolden(t *testing.T) {
-	inputs, err := filepath.Glob("testdata/*.in.yaml")
-	if err != nil || len(inputs) == 0 {
-		t.Fatalf("no golden files: %v", err)
-	}
-	outputs, err := filepath.Glob("testdata/*.out.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, in := range inputs {
-		out := strings.TrimSuffix(in, ".in.yaml") + ".out.yaml"
-		outputs = slices.DeleteFunc(outputs, func(o string) bool { return o == out })
-		t.Run(strings.TrimSuffix(filepath.Base(in), ".in.yaml"), func(t *testing.T) { golden(t, in, out) })
-	}
-	if len(outputs) > 0 {
-		t.Errorf("%v belong to no input", outputs)
-	}
-}
-
-func golden(t *testing.T, in, out string) {
-	text, err := os.ReadFile(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	once := admitted(t, asJSON(t, string(text)))
-	if diff := cmp.Diff(string(once), string(admitted(t, once))); diff != "" {
-		t.Errorf("a second pass changes the pod (-first +second):\n%s", diff)
-	}
-	got, err := yaml.JSONToYAML(once)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *update {
-		if err := os.WriteFile(out, got, 0o600); err != nil {
+	golden.Pairs(t, "testdata", ".in.yaml", ".out.yaml", func(t *testing.T, text string) string {
+		once := admitted(t, asJSON(t, text))
+		if diff := cmp.Diff(string(once), string(admitted(t, once))); diff != "" {
+			t.Errorf("a second pass changes the pod (-first +second):\n%s", diff)
+		}
+		got, err := yaml.JSONToYAML(once)
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	want, err := os.ReadFile(out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("%s (-want +got):\n%s", out, diff)
-	}
+		return string(got)
+	})
 }
 
 func TestConstraintsThatCannotBeReadKeepThePodOut(t *testing.T) {
