@@ -433,17 +433,17 @@ func TestSystemNodeInitContainersAndSidecars(t *testing.T) {
 		}
 	})
 	create(t, pod)
-	ended := eventually(t, pod, "end", func(pod *corev1.Pod) error {
+	eventually(t, pod, "end", func(pod *corev1.Pod) error {
 		if pod.Status.Phase != corev1.PodSucceeded {
 			return fmt.Errorf("phase %s, %v", pod.Status.Phase, pod.Status.InitContainerStatuses)
 		}
+		for _, name := range []string{"sidecar", "init"} { // the sidecar ends after the pod's own containers
+			if status, err := statusOf(pod, name); err != nil || status.State.Terminated == nil {
+				return fmt.Errorf("container %s has not ended: %v (%v)", name, status.State, err)
+			}
+		}
 		return nil
 	})
-	for _, name := range []string{"sidecar", "init"} {
-		if status, err := statusOf(ended, name); err != nil || status.State.Terminated == nil {
-			t.Errorf("container %s has not ended: %v (%v)", name, status.State, err)
-		}
-	}
 }
 
 func TestSystemNodeRefusesRootWhereNoneMayBe(t *testing.T) {
