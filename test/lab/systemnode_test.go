@@ -438,8 +438,12 @@ func TestSystemNodeInitContainersAndSidecars(t *testing.T) {
 			return fmt.Errorf("phase %s, %v", pod.Status.Phase, pod.Status.InitContainerStatuses)
 		}
 		for _, name := range []string{"sidecar", "init"} { // the sidecar ends after the pod's own containers
-			if status, err := statusOf(pod, name); err != nil || status.State.Terminated == nil {
-				return fmt.Errorf("container %s has not ended: %v (%v)", name, status.State, err)
+			status, err := statusOf(pod, name)
+			if err != nil {
+				return err
+			}
+			if status.State.Terminated == nil {
+				return fmt.Errorf("container %s has not ended: %v", name, status.State)
 			}
 		}
 		return nil
