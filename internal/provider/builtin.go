@@ -125,6 +125,7 @@ func awsFargate() config.VirtualNodeProfile {
 	return config.VirtualNodeProfile{
 		Name:        AWSFargate,
 		Nodes:       byLabel("eks.amazonaws.com/compute-type", "fargate"),
+		NodePerPod:  true,
 		Tolerations: []corev1.Toleration{exactly("eks.amazonaws.com/compute-type", "fargate", corev1.TaintEffectNoSchedule)},
 		Unsupported: unsupported(GPU),
 	}

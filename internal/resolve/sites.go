@@ -140,7 +140,7 @@ func Nodes(ctx context.Context, reader client.Reader) ([]*corev1.Node, error) {
 
 // finish derives the rest from the nodes.
 func (s *Site) finish(hold bool) {
-	if s.Profile == nil || len(s.Nodes) == 0 {
+	if s.Profile == nil || len(s.Nodes) == 0 || s.Profile.NodePerPod {
 		s.Hold = hold && s.Profile != nil
 		return
 	}

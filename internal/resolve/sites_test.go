@@ -70,6 +70,7 @@ func TestWhatTheNodesOfSubsetsAre(t *testing.T) {
 		"the spread says replace":            {nodes: []string{"False"}, annotations: "spillway-project.io/outage: Replace", down: true},
 		"a mode that was never let in":       {nodes: []string{"False"}, annotations: "spillway-project.io/outage: Nap", down: true},
 		"named by annotation, without nodes": {annotations: `spillway-project.io/virtual-subsets: '{"virtual":"kosmos"}', ` + hold, hold: true},
+		"a node comes with each pod":         {annotations: `spillway-project.io/virtual-subsets: '{"virtual":"aws-fargate"}'`, nodes: []string{"False"}},
 		"named by annotation, none is ready": {annotations: `spillway-project.io/virtual-subsets: '{"virtual":"kosmos"}'`, nodes: []string{"False"}, down: true},
 	} {
 		t.Run(name, func(t *testing.T) {
