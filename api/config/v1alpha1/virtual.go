@@ -40,7 +40,7 @@ type VirtualNodeProfile struct {
 	// names the profile.
 	// +listType=atomic
 	Nodes []VirtualNodeMatch `json:"nodes,omitempty"` //nolint:kubeapilinter // a match may have a selector, a taint, or both
-	// nodePerPod: a node comes with each pod. Those that exist tell neither whether the next one will be ready, nor
+	// nodePerPod says that a node comes with each pod. Those that exist tell neither whether the next one will be ready, nor
 	// what it offers.
 	NodePerPod bool `json:"nodePerPod,omitempty"`
 	// tolerations that a pod needs.
