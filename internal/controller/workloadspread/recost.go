@@ -41,25 +41,37 @@ func (p *pass) recost(ctx context.Context) error {
 	}
 	book := spread.Open(p.terms, &p.ws.Status, 0) // percentages are costed by rank
 	book.Turn(turnover)
-	written := 0
-	for _, c := range book.Recosts(view, lineage) {
-		if c.Pod.Lost {
-			continue // its metadata is overwritten from below
-		}
-		if written == recostsMost {
-			p.wake(recostPause)
-			return nil
-		}
-		if !p.patience.cost(p.key, c.Pod.UID, strconv.Itoa(int(c.Cost))) {
-			continue // as is this one's cost
-		}
-		written++
+	due, more := p.due(book.Recosts(view, lineage))
+	if more {
+		p.wake(recostPause)
+	}
+	for i, c := range due {
 		if err := p.writeCost(ctx, c); err != nil {
+			for _, rest := range due[i+1:] {
+				p.patience.undoCost(p.key, rest.Pod.UID) // they were not written
+			}
 			p.warn(p.ws, v1alpha1.ReasonPatchPodDeletionCostFailed, "Pod %s: %v", c.Pod.Name, err)
 			return fmt.Errorf("write the deletion cost of pod %s/%s: %w", p.key.Namespace, c.Pod.Name, err)
 		}
 	}
 	return nil
+}
+
+// due returns the costs to write in this pass, and whether others are left for the next one. Those of pods whose metadata
+// is overwritten from below take nobody's turn.
+func (p *pass) due(all []spread.Recost) (due []spread.Recost, more bool) {
+	for _, c := range all {
+		if c.Pod.Lost {
+			continue
+		}
+		if len(due) == recostsMost {
+			return due, true
+		}
+		if p.patience.cost(p.key, c.Pod.UID, strconv.Itoa(int(c.Cost))) {
+			due = append(due, c)
+		}
+	}
+	return due, false
 }
 
 func heeded(v spread.View) bool {

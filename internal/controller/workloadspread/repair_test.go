@@ -3,6 +3,7 @@ package workloadspread
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -171,5 +172,24 @@ func TestACostThatIsOverwrittenIsNotFoughtFor(t *testing.T) {
 	p.keep(key, spread.View{})
 	if !p.cost(key, "u", "100") {
 		t.Error("a pod that is gone is remembered")
+	}
+}
+
+// TestPodsThatAreOverwrittenTakeNobodysTurn: however many they are, the costs of the others are written, and a pass that has
+// nothing to write does not ask for another.
+func TestPodsThatAreOverwrittenTakeNobodysTurn(t *testing.T) {
+	p := pass{Reconciler: &Reconciler{}}
+	var all []spread.Recost
+	for i := range 2 * recostsMost {
+		all = append(all, spread.Recost{Pod: &spread.Pod{UID: types.UID(fmt.Sprint("lost-", i)), Lost: true}, Cost: 100})
+	}
+	if due, more := p.due(all); len(due) > 0 || more {
+		t.Errorf("of pods that are overwritten: %d are due, more %v", len(due), more)
+	}
+	for i := range recostsMost + 1 {
+		all = append(all, spread.Recost{Pod: &spread.Pod{UID: types.UID(fmt.Sprint("whole-", i))}, Cost: 100})
+	}
+	if due, more := p.due(all); len(due) != recostsMost || !more {
+		t.Errorf("%d are due, more %v", len(due), more)
 	}
 }
