@@ -127,50 +127,6 @@ func Strip(pod *corev1.Pod) bool {
 	return true
 }
 
-// pin adds the subset's node terms: preferred ones to the list, the required one into every term
-// that the pod has, because terms are alternatives (kruise-api requiredNodeSelectorTerm).
-func pin(pod *corev1.Pod, subset *appsv1alpha1.WorkloadSpreadSubset) {
-	if subset.RequiredNodeSelectorTerm == nil && len(subset.PreferredNodeSelectorTerms) == 0 {
-		return
-	}
-	if pod.Spec.Affinity == nil {
-		pod.Spec.Affinity = &corev1.Affinity{}
-	}
-	if pod.Spec.Affinity.NodeAffinity == nil {
-		pod.Spec.Affinity.NodeAffinity = &corev1.NodeAffinity{}
-	}
-	node := pod.Spec.Affinity.NodeAffinity
-	for _, t := range subset.PreferredNodeSelectorTerms {
-		node.PreferredDuringSchedulingIgnoredDuringExecution = addMissing(node.PreferredDuringSchedulingIgnoredDuringExecution, t)
-	}
-	if subset.RequiredNodeSelectorTerm != nil {
-		require(node, subset.RequiredNodeSelectorTerm)
-	}
-}
-
-func require(node *corev1.NodeAffinity, term *corev1.NodeSelectorTerm) {
-	if node.RequiredDuringSchedulingIgnoredDuringExecution == nil {
-		node.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{}
-	}
-	required := node.RequiredDuringSchedulingIgnoredDuringExecution
-	if len(required.NodeSelectorTerms) == 0 {
-		required.NodeSelectorTerms = []corev1.NodeSelectorTerm{*term.DeepCopy()}
-		return
-	}
-	for i := range required.NodeSelectorTerms {
-		t := &required.NodeSelectorTerms[i]
-		if len(t.MatchExpressions) == 0 && len(t.MatchFields) == 0 {
-			continue // matches no node (Kubernetes API); with the subset's term added it would
-		}
-		for _, e := range term.MatchExpressions {
-			t.MatchExpressions = addMissing(t.MatchExpressions, *e.DeepCopy())
-		}
-		for _, f := range term.MatchFields {
-			t.MatchFields = addMissing(t.MatchFields, *f.DeepCopy())
-		}
-	}
-}
-
 // tolerate adds the tolerations that the pod does not have yet.
 func tolerate(pod *corev1.Pod, tolerations []corev1.Toleration) {
 	for _, t := range tolerations {
@@ -212,34 +168,4 @@ func writeCost(pod *corev1.Pod, cost *int32) {
 func ownCost(pod *corev1.Pod) bool {
 	ours, ok := pod.Annotations[v1alpha1.AnnotationDeletionCost]
 	return ok && pod.Annotations[v1alpha1.PodDeletionCost] == ours
-}
-
-// verify checks that the pin is on the pod.
-func verify(pod *corev1.Pod, subset *appsv1alpha1.WorkloadSpreadSubset) error {
-	term := subset.RequiredNodeSelectorTerm
-	if term == nil {
-		return nil
-	}
-	affinity := pod.Spec.Affinity
-	if affinity == nil || affinity.NodeAffinity == nil || affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
-		return fmt.Errorf("subset %q: requiredNodeSelectorTerm did not reach the pod", subset.Name)
-	}
-	for _, t := range affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
-		if len(t.MatchExpressions) == 0 && len(t.MatchFields) == 0 {
-			continue
-		}
-		if !containsAll(t.MatchExpressions, term.MatchExpressions) || !containsAll(t.MatchFields, term.MatchFields) {
-			return fmt.Errorf("subset %q: requiredNodeSelectorTerm did not reach every term of the pod", subset.Name)
-		}
-	}
-	return nil
-}
-
-func containsAll(have, want []corev1.NodeSelectorRequirement) bool {
-	for _, w := range want {
-		if !slices.ContainsFunc(have, func(h corev1.NodeSelectorRequirement) bool { return equality.Semantic.DeepEqual(h, w) }) {
-			return false
-		}
-	}
-	return true
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/spillway-project/spillway/internal/placement"
 	"github.com/spillway-project/spillway/internal/spread"
 	"github.com/spillway-project/spillway/internal/state"
 	"github.com/spillway-project/spillway/internal/workload"
@@ -146,7 +147,7 @@ func (p *Pods) pin(ctx context.Context, ws *appsv1alpha1.WorkloadSpread, pod *co
 
 // pinnedTo returns the virtual subset of a stray, -1 for none.
 func pinnedTo(ws *appsv1alpha1.WorkloadSpread, sites []Site, s state.Stray) int {
-	return spread.Pinned(s.Required, ws.Spec.Subsets, func(i int) bool {
+	return placement.Pinned(s.Required, ws.Spec.Subsets, func(i int) bool {
 		if sites[i].Profile == nil {
 			return false
 		}
