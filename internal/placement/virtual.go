@@ -183,6 +183,9 @@ func NotHonoured(pod *corev1.Pod, plan Plan) []clusterselector.Field {
 	if plan.Virtual == nil {
 		return nil
 	}
+	if _, placed := pod.Annotations[clusterselector.AnnotationRecord]; !placed {
+		return plan.Virtual.NotHonoured(pod)
+	}
 	own := pod.DeepCopy()
 	if _, err := clusterselector.Undo(own); err != nil {
 		return nil // Place tells

@@ -111,7 +111,7 @@ func (s *Sites) look(ctx context.Context, ws *appsv1alpha1.WorkloadSpread) ([]Si
 		return nil, err
 	}
 	override, _ := s.Catalog.Override(ws)
-	hold := OutageOf(ws, s.Outage) == v1alpha1.OutageHold
+	hold := outageOf(ws, s.Outage) == v1alpha1.OutageHold
 	sites := make([]Site, len(ws.Spec.Subsets))
 	for i := range sites {
 		subset := &ws.Spec.Subsets[i]
@@ -147,7 +147,7 @@ func (s *Site) finish(hold bool) {
 	ready := false
 	s.resources = make(map[corev1.ResourceName]bool)
 	for _, n := range s.Nodes {
-		ready = ready || IsReady(n)
+		ready = ready || isReady(n)
 		for name := range n.Status.Allocatable {
 			s.resources[name] = true
 		}
@@ -155,8 +155,8 @@ func (s *Site) finish(hold bool) {
 	s.Hold, s.Down = hold, !hold && !ready
 }
 
-// IsReady reports whether a node says of itself that it is ready.
-func IsReady(node *corev1.Node) bool {
+// isReady reports whether a node says of itself that it is ready.
+func isReady(node *corev1.Node) bool {
 	for i := range node.Status.Conditions {
 		if c := &node.Status.Conditions[i]; c.Type == corev1.NodeReady {
 			return c.Status == corev1.ConditionTrue
@@ -165,9 +165,9 @@ func IsReady(node *corev1.Node) bool {
 	return false
 }
 
-// OutageOf returns what becomes of the pods of virtual nodes that are not ready: v1alpha1.OutageHold or OutageReplace.
+// outageOf returns what becomes of the pods of virtual nodes that are not ready: v1alpha1.OutageHold or OutageReplace.
 // byDefault is for a WorkloadSpread that does not say; a value that is neither was refused when it was written.
-func OutageOf(ws *appsv1alpha1.WorkloadSpread, byDefault string) string {
+func outageOf(ws *appsv1alpha1.WorkloadSpread, byDefault string) string {
 	switch mode := ws.Annotations[v1alpha1.AnnotationOutage]; mode {
 	case v1alpha1.OutageHold, v1alpha1.OutageReplace:
 		return mode
@@ -185,7 +185,7 @@ func (s *Site) Avoidable(nodes []string) []string {
 		if slices.Contains(nodes, n.Name) {
 			out = append(out, n.Name)
 		} else {
-			left = left || (IsReady(n) && !n.Spec.Unschedulable)
+			left = left || (isReady(n) && !n.Spec.Unschedulable)
 		}
 	}
 	if !left {

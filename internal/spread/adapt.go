@@ -61,11 +61,10 @@ type Turn struct {
 	Lasted time.Duration
 }
 
-// Adaptation is what follows from the pods that the scheduler finds no node for.
+// Adaptation is what follows from the pods that cannot start.
 type Adaptation struct {
 	Turns []Turn
-	// Move lists the pods to delete, so that their controller makes them anew in another subset. They
-	// may go only after the status is written, and only as they are in the view.
+	// Move lists the pods to delete, so that their controller makes them anew elsewhere. They may go only after the status is written, and only as they are in the view.
 	Move []*Pod
 	// Next is when to look again, if nothing happens before; 0 for never.
 	Next time.Duration

@@ -22,7 +22,7 @@ type Ground struct {
 	Down bool
 }
 
-// virtual returns the ground of a subset.
+// ground returns what is known of a subset's nodes.
 func (s *Sight) ground(i int) Ground {
 	if i < len(s.Ground) {
 		return s.Ground[i]
@@ -150,13 +150,13 @@ func (b *Book) forgive(i int, s *Sight, out *Adaptation) {
 		// Pods that came before its end, and have not started, have not told whether it was worth it: those on the
 		// node, and those that were kept off it and found no other.
 		waiting := slices.ContainsFunc(s.View.Pods, func(p *Pod) bool {
-			return p.Active && p.Subset == b.terms.Name(i) && p.Trouble.Since != 0 && (p.Node == name || (!p.Bound && p.Created < hold.Until))
+			return p.Active && p.Subset == b.terms.Name(i) && s.troubled(i, p) && (p.Node == name || (!p.Bound && p.Created < hold.Until))
 		})
 		switch {
 		case !there:
 			continue
 		case waiting:
-			out.wake(max(time.Duration(-over)*time.Second, movePause))
+			out.wake(time.Duration(-over) * time.Second) // what they do after that is told
 		case over >= int64(s.Holds.After(hold.Failed)/time.Second):
 			continue
 		case started:

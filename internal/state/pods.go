@@ -3,7 +3,8 @@
 //
 // Input: the API server's list and watch of pods. Output: per WorkloadSpread, the pods recorded on
 // it with the resource version up to which that is everything. An ordinary informer cannot give the
-// second: its handlers run behind its store, and after a relist events arrive in any order.
+// second: its handlers run behind its store, and after a relist events arrive in any order. Beside that it
+// remembers what pods on virtual nodes carried (memory.go) and which pods went lately (departures.go).
 package state
 
 import (

@@ -12,30 +12,24 @@ import (
 	"github.com/spillway-project/spillway/internal/resolve"
 )
 
-// surroundings is what the nodes of the subsets mean for one pod.
-type surroundings struct {
-	bars map[string]resolve.Bar // by subset
-}
-
-// look finds out which subsets the pod cannot go to, whatever room they have.
-func (m *Mutator) look(ctx context.Context, pod *corev1.Pod, match *resolve.Match, namespace string) (surroundings, error) {
+// look finds out which subsets the pod cannot go to, whatever room they have, by name.
+func (m *Mutator) look(ctx context.Context, pod *corev1.Pod, match *resolve.Match, namespace string) (map[string]resolve.Bar, error) {
 	if m.Sites == nil || !placement.Touchable(pod) {
-		return surroundings{}, nil
+		return nil, nil
 	}
 	sites, err := m.Sites.Of(ctx, match.Spread)
 	if err != nil {
-		return surroundings{}, err
+		return nil, err //nolint:wrapcheck // says what it was about
 	}
-	bars, err := m.Sites.Bars(ctx, match.Spread, sites, namespace, pod)
-	return surroundings{bars}, err
+	return m.Sites.Bars(ctx, match.Spread, sites, namespace, pod) //nolint:wrapcheck // as above
 }
 
 // named translates the subsets that were passed over.
-func (s surroundings) named(g ledger.Grant) []Passed {
+func named(g ledger.Grant, bars map[string]resolve.Bar) []Passed {
 	out := make([]Passed, len(g.Passed))
 	for i, p := range g.Passed {
 		out[i] = Passed{Subset: g.Terms.Name(p.Subset), Reason: p.Reason}
-		if bar, ok := s.bars[out[i].Subset]; ok && bar.Reason == p.Reason {
+		if bar, ok := bars[out[i].Subset]; ok && bar.Reason == p.Reason {
 			out[i].Message, out[i].NotEligible = bar.Message, bar.Reason != v1alpha1.ReasonNodesNotReady
 		}
 	}

@@ -132,11 +132,11 @@ func (m *Mutator) placed(ctx context.Context, received *corev1.Pod, request *adm
 
 // decide changes the pod to what it should be. Without a place it only loses what a copied manifest brought along.
 func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Match, request *admissionv1.AdmissionRequest, a *answer) (v1alpha1.Reason, error) {
-	site, err := m.look(ctx, pod, match, request.Namespace)
+	bars, err := m.look(ctx, pod, match, request.Namespace)
 	if err != nil {
 		return "", review.Unavailable(v1alpha1.ReasonUnavailable, err)
 	}
-	grant, err := m.grant(ctx, pod, match, site.bars, request)
+	grant, err := m.grant(ctx, pod, match, bars, request)
 	switch {
 	case errors.Is(err, ledger.ErrGone):
 		placement.Release(pod)
@@ -151,7 +151,7 @@ func (m *Mutator) decide(ctx context.Context, pod *corev1.Pod, match *resolve.Ma
 		return "", err
 	}
 	dry := request.DryRun != nil && *request.DryRun
-	passed := site.named(grant)
+	passed := named(grant, bars)
 	a.warnings = notEligible(passed)
 	if grant.Outcome != spread.Placed {
 		placement.Release(pod)
